@@ -1,0 +1,94 @@
+"""Neuron lifecycle analysis of exported checkpoints.
+
+The verbs are functions here, under the names of the command line; what they return is typed and holds NumPy
+arrays:
+
+    inspection = nla.inspect("model.onnx", data="calibration.npz")
+    inspection.summary["dead"]
+
+Names are resolved when first used (PEP 562), so that importing nla costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nla.api import inspect, load, merge, neurons, sites
+    from nla.errors import (
+        DataError,
+        Interrupted,
+        LimitError,
+        MissingExtraError,
+        ModelError,
+        NlaError,
+        OutputError,
+        RecordingError,
+        UsageError,
+    )
+    from nla.lifecycle.criteria import Criteria
+    from nla.lifecycle.results import Finding, Inspection, SiteResult
+    from nla.lifecycle.table import NeuronTable
+    from nla.site import Input, NotUnderstood, Site, Survey
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Criteria",
+    "DataError",
+    "Finding",
+    "Input",
+    "Inspection",
+    "Interrupted",
+    "LimitError",
+    "MissingExtraError",
+    "ModelError",
+    "NeuronTable",
+    "NlaError",
+    "NotUnderstood",
+    "OutputError",
+    "RecordingError",
+    "Site",
+    "SiteResult",
+    "Survey",
+    "UsageError",
+    "__version__",
+    "inspect",
+    "load",
+    "merge",
+    "neurons",
+    "sites",
+]
+
+_HOMES = {
+    "nla.api": ("inspect", "load", "merge", "neurons", "sites"),
+    "nla.errors": (
+        "DataError",
+        "Interrupted",
+        "LimitError",
+        "MissingExtraError",
+        "ModelError",
+        "NlaError",
+        "OutputError",
+        "RecordingError",
+        "UsageError",
+    ),
+    "nla.lifecycle.criteria": ("Criteria",),
+    "nla.lifecycle.results": ("Finding", "Inspection", "SiteResult"),
+    "nla.lifecycle.table": ("NeuronTable",),
+    "nla.site": ("Input", "NotUnderstood", "Site", "Survey"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'nla' has no attribute {name!r}")
+    value = getattr(import_module(_HOME_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

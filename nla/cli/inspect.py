@@ -1,0 +1,91 @@
+"""`nla inspect`: the main job, from a model and data to a verdict on every neuron."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from nla.cli import options, outputs, parameters, progress
+from nla.cli.command import command
+from nla.cli.criteria import chosen
+
+_OPTIONS = (
+    options.model,
+    options.data,
+    options.labels,
+    options.mask,
+    options.inputs,
+    options.limit,
+    options.held_out,
+    options.shard,
+    options.synthetic,
+    options.seed,
+    options.output,
+    options.json_file,
+    options.quiet,
+    options.verbose,
+    options.criteria,
+    options.criterion,
+    options.constants,
+    options.include,
+    options.initial,
+    options.resize,
+    options.resample,
+    options.scale,
+    options.mean,
+    options.std,
+    options.layout,
+    options.channels,
+    options.tokenizer,
+    options.max_length,
+    options.effective_rank,
+    options.histogram,
+    options.pre_activations,
+    options.batch_size,
+    options.providers,
+    options.threads,
+    options.kernel,
+    options.memory_limit,
+    options.time_limit,
+    options.in_process,
+)
+_IMAGE = ("resize", "resample", "scale", "mean", "std", "layout", "channels")
+_FILES = ("model", "data", "labels", "mask", "criteria", "initial", "tokenizer")
+
+
+@command(
+    "inspect",
+    _OPTIONS,
+    examples=(
+        "nla inspect model.onnx --data calibration.npz",
+        "nla inspect model.onnx --data calibration.npz --held-out 0.2 -o run.h5 --json run.json",
+        "nla inspect model.onnx --data photos/ --resize 224x224 --scale 1/255",
+    ),
+)
+def inspect(json_file: str | None, quiet: bool, **given: Any) -> None:
+    """Say which lifecycle state every neuron of MODEL is in.
+
+    Replays calibration data through the checkpoint MODEL in one pass, and prints a line for each site (a
+    layer of neurons), the totals, the evidence that they rest on, and the findings that matter most.
+    """
+    if (given["data"] is None) == (given["synthetic"] is None):
+        raise click.UsageError(
+            "give calibration data with --data, or ask for random numbers with --synthetic N"
+            if given["data"] is None
+            else "--data and --synthetic exclude each other"
+        )
+    outputs.check_recording(given["output"])
+    outputs.check([given["output"], json_file], [given[name] for name in _FILES])
+    given["criteria"] = chosen(given["criteria"], given.pop("criterion"))
+    given["constants"] = parameters.table(given["constants"], "--set", parameters.constant)
+    given["inputs"] = parameters.table(given["inputs"], "--input")
+    given["image"] = {name: value for name in _IMAGE if (value := given.pop(name)) is not None}
+
+    from nla import api
+
+    with progress.shown(quiet) as report:
+        inspection = api.inspect(**given, progress=report)
+    if given["output"]:
+        outputs.wrote(given["output"])
+    outputs.show(inspection, json_file, quiet)

@@ -1,0 +1,30 @@
+"""`nla merge`: the recordings of shards into one, equal to one pass."""
+
+from __future__ import annotations
+
+import click
+
+from nla.cli import options, outputs
+from nla.cli.command import command
+
+
+@command(
+    "merge",
+    (options.runs, options.output, options.json_file, options.quiet),
+    examples=("nla merge shard1.h5 shard2.h5 -o run.h5",),
+)
+def merge(runs: tuple[str, ...], output: str | None, json_file: str | None, quiet: bool) -> None:
+    """Merge the recordings of shards into one.
+
+    RUN... are recordings of `nla inspect --shard K/N`, on any machine; the merged one equals a single pass.
+    """
+    if output is None:
+        raise click.UsageError("name the merged recording with -o")
+    outputs.check_recording(output)
+    outputs.check([output, json_file], runs)
+
+    from nla import api
+
+    inspection = api.merge(runs, output)
+    outputs.wrote(output)
+    outputs.show(inspection, json_file, quiet)

@@ -1,0 +1,44 @@
+"""`nla sites`: what there is to inspect; no data, no run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nla.cli import options, outputs, parameters
+from nla.cli.command import command
+
+
+@command(
+    "sites",
+    (
+        options.model,
+        options.constants,
+        options.include,
+        options.json_file,
+        options.memory_limit,
+        options.time_limit,
+        options.in_process,
+    ),
+    examples=("nla sites model.onnx", "nla sites model.onnx --set state=0 --set sr=16000"),
+)
+def sites(json_file: str | None, **given: Any) -> None:
+    """List the layers of neurons of MODEL; no data, no run.
+
+    A site is where a layer of neurons is observed: producer, activation, channel axis. What looks like one
+    and was not understood is listed too, with the reason.
+    """
+    outputs.check([json_file], [given["model"]])
+    given["constants"] = parameters.table(given["constants"], "--set", parameters.constant)
+
+    from nla import api
+
+    survey = api.sites(**given)
+    if json_file:
+        from nla.report.strict_json import json_text
+        from nla.report.survey import survey_document
+
+        outputs.put(json_file, json_text(survey_document(survey)))
+    if json_file != outputs.STANDARD_OUTPUT:
+        from nla.report.survey import print_survey
+
+        print_survey(survey)

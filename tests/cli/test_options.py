@@ -1,0 +1,61 @@
+"""Options are declared once, bear the names of the Python parameters, and explain themselves."""
+
+from __future__ import annotations
+
+import inspect
+
+import click
+import pytest
+
+from nla import api
+from nla.cli import options
+from nla.cli.app import nla as group
+from nla.lifecycle.results import FLAGS, STATES
+
+COMMANDS = tuple(group.commands.values())
+RENDERING = {"json_file", "quiet", "row_format", "help", "version", "shell"}
+"""Parameters that say how results are shown, which Python callers decide for themselves."""
+FOLDED = {
+    "criterion": "criteria",
+    **dict.fromkeys(("resize", "resample", "scale", "mean", "std", "layout", "channels"), "image"),
+}
+"""Options that together make up one parameter."""
+PYTHON_ONLY = {"progress"}
+
+
+def parameters_of(command: click.Command) -> set[str]:
+    return {FOLDED.get(p.name, p.name) for p in command.params if p.name not in RENDERING}
+
+
+@pytest.mark.parametrize("verb", ["inspect", "sites", "neurons", "merge"])
+def test_the_command_line_and_python_offer_the_same_under_the_same_names(verb):
+    python = set(inspect.signature(getattr(api, verb)).parameters) - PYTHON_ONLY
+    command_line = parameters_of(group.commands[verb])
+    assert command_line <= python
+    only_python = python - command_line
+    # Reading our own recordings needs no limits on the command line.
+    assert only_python <= {"in_process"}
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_every_option_has_a_sentence_of_help(command):
+    for option in command.params:
+        if isinstance(option, click.Option):
+            assert option.help, option.name
+            assert option.help.rstrip().endswith("."), option.help
+            assert option.help[0].isupper() or option.help[0] in "|[", option.help
+
+
+def test_an_option_means_the_same_in_every_command():
+    declared: dict[str, tuple[object, ...]] = {}
+    for command in COMMANDS:
+        for option in command.params:
+            if isinstance(option, click.Option) and option.name != "help":
+                meaning = (tuple(option.opts), option.help, option.type.name, option.default, option.multiple)
+                for name in option.opts:
+                    assert declared.setdefault(name, meaning) == meaning
+
+
+def test_states_and_flags_are_those_of_the_results():
+    assert options.STATES == STATES
+    assert options.FLAGS == FLAGS
