@@ -1,0 +1,140 @@
+"""The documentation is kept true: what it tells people to type is what nla takes."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+import nla
+from nla.cli.app import nla as group
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = sorted(ROOT.glob("*.md")) + sorted((ROOT / "sample_models").glob("*.md"))
+LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)")
+
+
+def shell_lines(text: str) -> list[str]:
+    """The commands in the fenced blocks of shell, with continued lines joined and prompts taken away."""
+    blocks = re.findall(r"```(?:sh|bash|shell|console)\n(.*?)```", text, flags=re.S)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    return [line.removeprefix("$ ").strip() for line in lines if line.strip()]
+
+
+def nla_commands(lines: list[str]) -> list[list[str]]:
+    """The arguments of every call of nla."""
+    found = []
+    for line in lines:
+        words = shlex.split(line, comments=True)
+        cut = next((i for i, word in enumerate(words) if word in ("|", ">", "&&", ";", "2>")), len(words))
+        words = words[:cut]
+        if words[:1] == ["nla"]:
+            found.append(words[1:])
+    return found
+
+
+def parse(arguments: list[str]) -> None:
+    """Parse as the command line would, without running anything; raises click.ClickException."""
+    command = group.commands[arguments[0]]
+    command.make_context(arguments[0], arguments[1:], resilient_parsing=False)
+
+
+def examples() -> list[tuple[str, list[str]]]:
+    from_help = [line for command in group.commands.values() for line in getattr(command, "examples", ())]
+    lines = {"help": [*from_help, *group.examples]}
+    lines.update({path.name: shell_lines(path.read_text()) for path in DOCUMENTS})
+    return [(where, arguments) for where, each in lines.items() for arguments in nla_commands(each)]
+
+
+@pytest.mark.parametrize(("where", "arguments"), examples(), ids=lambda value: str(value)[:60])
+def test_every_command_that_the_documents_show_is_one_that_nla_takes(where, arguments):
+    if arguments[0] in ("--help", "--version"):
+        return
+    try:
+        parse(arguments)
+    except click.exceptions.Exit:
+        assert "--help" in arguments or "-h" in arguments
+    except click.ClickException as fault:
+        pytest.fail(f"{where}: nla {' '.join(arguments)}: {fault.format_message()}")
+
+
+def test_the_readme_begins_with_the_two_commands_that_the_makefile_has():
+    lines = shell_lines((ROOT / "README.md").read_text())
+    makefile = (ROOT / "Makefile").read_text()
+    for target in ("demo", "test"):
+        assert any(line.split("#")[0].strip() == f"make {target}" for line in lines[:4]), target
+        assert re.search(rf"^{target}:", makefile, flags=re.M)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_within_the_repository_lead_somewhere(document):
+    for target in LINK.findall(document.read_text()):
+        assert (document.parent / target).exists(), target
+
+
+def test_every_command_has_a_line_in_the_readme():
+    readme = (ROOT / "README.md").read_text()
+    for name in group.commands:
+        assert f"nla {name}" in readme, name
+
+
+def test_every_public_name_has_a_docstring_that_ends_as_a_sentence():
+    for name in set(nla.__all__) - {"__version__"}:
+        first = (getattr(nla, name).__doc__ or "").strip().split("\n\n")[0]
+        assert first.endswith((".", ":")), name
+
+
+def test_every_module_says_what_it_is_for():
+    for path in (ROOT / "nla").rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        if tree.body:
+            assert ast.get_docstring(tree), path
+
+
+def test_every_promise_of_security_names_its_tests():
+    promises, _, _ = (ROOT / "SECURITY.md").read_text().partition("## Not promised")
+    for promise in promises.split("\n**")[1:]:
+        assert re.search(r"Tested by\s+`tests/", promise), promise.partition("**")[0]
+
+
+def test_paths_that_security_and_contributing_name_exist():
+    for name in ("SECURITY.md", "CONTRIBUTING.md"):
+        text = (ROOT / name).read_text()
+        for path in re.findall(r"`((?:nla|tests|schemas|sample_models|benchmarks)/[\w/.-]+)`", text):
+            assert (ROOT / path).exists(), f"{name}: {path}"
+        for path, test in re.findall(r"`(tests/[\w/.-]+\.py)::(\w+)`", text):
+            assert f"def {test}(" in (ROOT / path).read_text(), f"{name}: {path}::{test}"
+
+
+def test_the_readme_shows_what_the_demo_prints():
+    readme = (ROOT / "README.md").read_text()
+    shown = re.search(r"```text\n(model .*?)\n```", readme, flags=re.S)
+    assert shown is not None
+    recipe = next(
+        line for line in (ROOT / "Makefile").read_text().splitlines() if "nla inspect $(SAMPLE)" in line
+    )
+    arguments = shlex.split(recipe.strip().replace("$(SAMPLE)", "sample_models/dying_relu"))[1:]
+    done = subprocess.run(
+        [sys.executable, "-m", "nla", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        env=UTF8,
+    )
+    assert _lasting(done.stdout) == _lasting(shown[1])
+
+
+UTF8 = {**os.environ, "PYTHONIOENCODING": "utf-8", "COLUMNS": "100"}
+
+
+def _lasting(text: str) -> list[str]:
+    """The lines that are the same on every machine: all but how the replay went."""
+    return [line.rstrip() for line in text.strip().splitlines() if not line.startswith("replay ")]
