@@ -38,6 +38,7 @@ _BITS: dict[int, tuple[int, str]] = {
 # Types that older releases of onnx do not know: number in onnx.proto, bits.
 _NEWER_BITS = {23: 4, 24: 8, 25: 2, 26: 2, 27: 6, 28: 6}
 _FIELDS = ("float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
+_LARGEST_EMPTY = 2**48
 _LARGEST_DENSE_BYTES = 2**31
 
 
@@ -129,6 +130,8 @@ def _checked_dims(dims: Iterable[int]) -> list[int]:
     sizes = list(dims)
     if any(size < 0 for size in sizes):
         raise ModelError(f"negative size in its shape {sizes}")
+    if 0 in sizes and prod(size or 1 for size in sizes) > _LARGEST_EMPTY:
+        raise ModelError(f"shape {sizes}: empty, and yet of sizes that no library can multiply")
     if len(sizes) > 64:
         raise ModelError(f"{len(sizes)} dimensions")
     return sizes

@@ -73,6 +73,7 @@ def load(checkpoint: OnnxCheckpoint) -> ir.Model:
         for value in graph.initializers.values():
             if isinstance(value.const_value, ir.ExternalTensor):
                 value.const_value = ExternalWeight(value.const_value, files[str(value.const_value.location)])
+        graph.remove([node for node in graph if not node.outputs], safe=True)  # they make nothing
         _forget_remarks(graph)
         for value in _values(graph):
             _forget_negative_sizes(value)

@@ -279,6 +279,19 @@ def dims(*sizes: int) -> Callable[[ModelProto], None]:
     return change
 
 
+def empty_and_huge(model: ModelProto) -> None:
+    model.graph.initializer[0].dims[:] = [0, 1 << 62]
+    del model.graph.initializer[0].float_data[:]
+
+
+def nodes_without_outputs(model: ModelProto) -> None:
+    value = numpy_helper.from_array(np.ones(64, np.float32))
+    model.graph.node.append(helper.make_node("Constant", [], [], value=value))
+    model.graph.node.extend(
+        helper.make_node(kind, ["y"], []) for kind in ("Relu", "If", "Loop", "LSTM", "Print")
+    )
+
+
 def input_dims(*sizes: int) -> Callable[[ModelProto], None]:
     def change(model: ModelProto) -> None:
         for dim, size in zip(model.graph.input[0].type.tensor_type.shape.dim, sizes, strict=True):
@@ -410,6 +423,7 @@ REFUSED: dict[str, tuple[Builder, str]] = {
     "a size of 2^40": (edited(dims(1 << 40, 3)), "takes 3,298,534,883,328 entries"),
     "sizes whose product overflows": (edited(dims(1 << 62, 1 << 62)), "entries of float_data"),
     "a negative size": (edited(dims(-4, 3)), "negative size"),
+    "an empty tensor of 2^62 columns": (edited(empty_and_huge), "sizes that no library can multiply"),
     "two data fields": (edited(two_data_fields), "given more than once"),
     "two initializers of one name": (
         edited(two_initializers_of_one_name),
@@ -475,6 +489,7 @@ ODD: dict[str, Builder] = {
     "inputs of size 2^62": edited(input_dims(1 << 62, 1 << 62)),
     "a data location that is none": data_location_9,
     "a weight made of a sum without its second term": edited(half_a_sum),
+    "nodes without outputs": edited(nodes_without_outputs),
     "a sparse weight": edited(sparse([0, 5])),
     "a name of a megabyte": renamed(b"n" * (1 << 20)),
     "a name with escapes": renamed(b"\x1b[31m\n\r\x07\xe2\x80\xae\xc2\x9b"),

@@ -15,6 +15,7 @@ from safetensors.numpy import save_file
 
 import nla
 
+pytestmark = pytest.mark.slow
 PROGRAM = Path(__file__).with_name("fuzz.py")
 
 
