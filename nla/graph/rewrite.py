@@ -2,27 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import onnx
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from nla.errors import ModelError, one_line, printable
 from nla.graph.batch import free_batch
 from nla.graph.loading import OVERRIDABLE, ExternalWeight
 
-__all__ = ["extract", "free_batch"]
+__all__ = ["Lifted", "extract", "free_batch", "lift"]
 
 _LARGEST_PROTO_BYTES = 2**31 - 1
+_WORTH_LIFTING = 4096
+"""Bytes from which on a weight is handed over beside the protobuf; what shapes depend on is smaller and stays."""
+_LIFTED = "nla-inline-"
+_PLAIN = frozenset(
+    ir.DataType[name]
+    for name in (
+        "FLOAT",
+        "DOUBLE",
+        "FLOAT16",
+        "BFLOAT16",
+        "INT8",
+        "UINT8",
+        "INT16",
+        "UINT16",
+        "INT32",
+        "INT64",
+    )
+)
 _OLDEST_IR = 4
 """From here on an initializer need not be an input too."""
 
 
-def extract(model: ir.Model, taps: Sequence[str]) -> onnx.ModelProto:
+@dataclass(frozen=True)
+class Lifted:
+    """Large inline weights, taken out of the protobuf: it is written and parsed several times, they need not be."""
+
+    locations: Mapping[str, str]
+    """By the weight's name, the location under which a graph cut out refers to it."""
+    files: Mapping[str, NDArray[np.uint8]]
+    """The bytes by location, for onnxruntime's external files in memory."""
+
+
+def lift(model: ir.Model) -> Lifted:
+    """The large inline weights of the main graph; locations of files that the model names are not used."""
+    taken = {
+        tensor.location
+        for value in model.graph.initializers.values()
+        if isinstance(tensor := value.const_value, ExternalWeight)
+    }
+    locations: dict[str, str] = {}
+    files: dict[str, NDArray[np.uint8]] = {}
+    for name, value in model.graph.initializers.items():
+        tensor = value.const_value
+        if tensor is None or isinstance(tensor, ExternalWeight) or tensor.dtype not in _PLAIN:
+            continue
+        location = f"{_LIFTED}{len(files)}"
+        if tensor.nbytes >= _WORTH_LIFTING and location not in taken:
+            locations[name] = location
+            files[location] = np.frombuffer(tensor.tobytes(), np.uint8)
+    return Lifted(locations, files)
+
+
+def extract(model: ir.Model, taps: Sequence[str], lifted: Lifted | None = None) -> onnx.ModelProto:
     """The part of the graph that computes `taps`, with them as its outputs, in their order.
 
-    Tensor names stay; external weights stay references relative to the model's folder; `model` is not
-    changed. The inputs are those that the taps need, and weights that the file lets a caller override.
+    Tensor names stay; external weights stay references relative to the model's folder, those in `lifted`
+    refer to its files; `model` is not changed. The inputs are those that the taps need, and weights that
+    the file lets a caller override.
     Raises ModelError: no such tensor, or more than 2 GB of inline weights.
     """
     values = {value.name: value for value in _top_level(model.graph) if value.name}
@@ -39,7 +91,7 @@ def extract(model: ir.Model, taps: Sequence[str]) -> onnx.ModelProto:
             proto.graph.node.append(_written(node))
     weights = [value for value in model.graph.initializers.values() if value in needed]
     proto.graph.input.extend(_declared(v) for v in weights if v.meta.get(OVERRIDABLE))
-    _add_weights(proto, weights)
+    _add_weights(proto, weights, {} if lifted is None else lifted.locations)
     proto.graph.output.extend(_output(values[name]) for name in taps)
     return proto
 
@@ -106,8 +158,8 @@ def _frame(model: ir.Model) -> onnx.ModelProto:
     return proto
 
 
-def _add_weights(proto: onnx.ModelProto, constants: Sequence[ir.Value]) -> None:
-    inline = sum(_inline_bytes(value) for value in constants) + proto.ByteSize()
+def _add_weights(proto: onnx.ModelProto, constants: Sequence[ir.Value], lifted: Mapping[str, str]) -> None:
+    inline = proto.ByteSize() + sum(_inline_bytes(value) for value in constants if value.name not in lifted)
     if inline > _LARGEST_PROTO_BYTES:
         raise ModelError(
             f"the weights inside the model file take {inline:,} bytes, and onnxruntime takes at most "
@@ -117,7 +169,9 @@ def _add_weights(proto: onnx.ModelProto, constants: Sequence[ir.Value]) -> None:
         tensor = value.const_value
         added = proto.graph.initializer.add()
         if isinstance(tensor, ExternalWeight):
-            _refer(added, tensor)
+            _refer(added, tensor, tensor.location, tensor.offset, tensor.length)
+        elif tensor is not None and (location := lifted.get(str(value.name))):
+            _refer(added, tensor, location, 0, tensor.nbytes)
         elif tensor is not None:
             added.CopyFrom(ir.serde.serialize_tensor(tensor))
         added.name = value.name
@@ -128,11 +182,13 @@ def _inline_bytes(value: ir.Value) -> int:
     return 0 if tensor is None or isinstance(tensor, ExternalWeight) else tensor.nbytes
 
 
-def _refer(added: onnx.TensorProto, tensor: ExternalWeight) -> None:
+def _refer(
+    added: onnx.TensorProto, tensor: ir.TensorProtocol, location: str, offset: int, length: int
+) -> None:
     added.data_type = tensor.dtype.value
     added.dims.extend(tensor.shape.numpy())
     added.data_location = onnx.TensorProto.EXTERNAL
-    entries = {"location": tensor.location, "offset": tensor.offset, "length": tensor.length}
+    entries = {"location": location, "offset": offset, "length": length}
     for key, entry in entries.items():
         added.external_data.add(key=key, value=str(entry))
 

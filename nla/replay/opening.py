@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from nla.errors import ModelError
 from nla.graph.given import ConstantFeed
-from nla.graph.rewrite import extract, free_batch
+from nla.graph.rewrite import Lifted, extract, free_batch, lift
 from nla.replay.blocked import blocked_model
 from nla.replay.feeds import Data
 from nla.replay.probe import Probe, probe
@@ -43,9 +44,19 @@ class Model:
     verbose: bool = False
     """Let onnxruntime's warnings through."""
 
+    @cached_property
+    def lifted(self) -> Lifted:
+        """The large inline weights, which sessions are given beside the protobuf."""
+        return lift(self.graph)
+
+    @cached_property
+    def files(self) -> dict[str, Array]:
+        """Everything that a graph cut out of this model may refer to, by location."""
+        return {**self.external, **self.lifted.files}
+
     def session(self, content: bytes) -> Session:
         """A session on a graph cut out of this model, serialised."""
-        return Session(content, self.external, self.providers, verbose=self.verbose)
+        return Session(content, self.files, self.providers, verbose=self.verbose)
 
 
 @dataclass(frozen=True)
@@ -71,7 +82,7 @@ def open_taps(
     ]
     tapped = [*sites, *(s for s in z_sites if s is not None)]
     names = [s.name for s in tapped]
-    content = extract(model.graph, list(dict.fromkeys(names))).SerializeToString()
+    content = extract(model.graph, list(dict.fromkeys(names)), model.lifted).SerializeToString()
     session = model.session(content)
     freed, joint = _joint(model, content, session, data)
 
@@ -136,7 +147,7 @@ def _blocked(model: Model, content: bytes, taps: Taps, data: Data) -> Taps | Non
     convolves = any(node.op_type in ("Conv", "FusedConv") for node in model.graph.graph)
     if not convolves or model.providers != (CPU,) or model.size_bytes > _LARGEST_BLOCKED:
         return None
-    built = blocked_model(content, list(taps.names), model.external)
+    built = blocked_model(content, list(taps.names), model.files)
     if built is None:
         return None
     places = {
@@ -147,7 +158,7 @@ def _blocked(model: Model, content: bytes, taps: Taps, data: Data) -> Taps | Non
     if not places:
         return None
     faster = replace(
-        taps, session=Session(built.model, model.external, model.providers, optimise=False), blocked=places
+        taps, session=Session(built.model, model.files, model.providers, optimise=False), blocked=places
     )
     return faster if _agree(taps, faster, data) else None
 

@@ -12,7 +12,7 @@ from nla.checkpoint.onnx_file import open_onnx
 from nla.errors import ModelError
 from nla.graph import rewrite
 from nla.graph.prepare import prepare
-from nla.graph.rewrite import extract, free_batch
+from nla.graph.rewrite import extract, free_batch, lift
 
 HEADER = '<ir_version: 8, opset_import: ["" : 17]>'
 
@@ -145,6 +145,51 @@ def test_a_session_takes_mapped_external_files_and_opens_no_path(tmp_path):
     x = np.eye(64, dtype=np.float32)
     run = ort.InferenceSession(proto.SerializeToString(), options)
     np.testing.assert_array_equal(run.run(None, {"x": x})[0], weight)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float16, np.float64])
+def test_large_inline_weights_travel_beside_the_protobuf(prepared, kind):
+    rng = np.random.default_rng(1)
+    large, small = rng.normal(size=(64, 64)).astype(kind), rng.normal(size=(64, 2)).astype(kind)
+    element = helper.np_dtype_to_tensor_dtype(np.dtype(kind))
+    nodes = [
+        helper.make_node("MatMul", ["x", "large"], ["h"]),
+        helper.make_node("MatMul", ["h", "small"], ["y"]),
+    ]
+    weights = [numpy_helper.from_array(large, "large"), numpy_helper.from_array(small, "small")]
+    declared = [helper.make_tensor_value_info(n, element, ["n", w]) for n, w in (("x", 64), ("y", 2))]
+    graph = helper.make_graph(nodes, "g", declared[:1], declared[1:], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    ready = prepared(model).model
+    lifted = lift(ready)
+    assert set(lifted.locations) == {"large"}
+    proto = extract(ready, ["y"], lifted)
+    assert proto.ByteSize() < large.nbytes // 4
+    options = ort.SessionOptions()
+    files = dict(lifted.files)
+    sizes = [len(content) for content in files.values()]
+    options.add_external_initializers_from_files_in_memory(list(files), list(files.values()), sizes)
+    x = rng.normal(size=(3, 64)).astype(kind)
+    got = ort.InferenceSession(proto.SerializeToString(), options).run(None, {"x": x})[0]
+    np.testing.assert_array_equal(got, session(extract(ready, ["y"])).run(None, {"x": x})[0])
+
+
+def test_a_lifted_weight_takes_no_external_files_place(prepared, tmp_path):
+    weight = np.arange(4096, dtype=np.float32).reshape(64, 64)
+    (tmp_path / "nla-inline-0").write_bytes(weight.tobytes())
+    model = onnx.parser.parse_model(
+        f"{HEADER} g (float[n, 64] x) => (float[n, 64] y) {{ h = MatMul (x, V)  y = MatMul (h, W) }}"
+    )
+    tensor = TensorProto(
+        name="W", data_type=TensorProto.FLOAT, dims=[64, 64], data_location=TensorProto.EXTERNAL
+    )
+    tensor.external_data.add(key="location", value="nla-inline-0")
+    model.graph.initializer.extend([tensor, numpy_helper.from_array(weight, "V")])
+    ready = prepared(model).model
+    assert not lift(ready).files
+    proto = extract(ready, ["y"], lift(ready))
+    x = np.eye(64, dtype=np.float32)
+    np.testing.assert_array_equal(session(proto, tmp_path).run(None, {"x": x})[0], weight @ weight)
 
 
 def test_inline_weights_beyond_protobufs_limit_say_what_to_do(prepared, monkeypatch):
