@@ -3,7 +3,8 @@
     python benchmarks/memory.py
 
 Inputs are a few floats a sample, so that the data itself, which is memory-mapped and counts once it is read,
-is small.
+is small. Both passes count: the second, for the pre-activations, takes one sample in 64, and tries several samples
+together only where it has several.
 """
 
 from __future__ import annotations

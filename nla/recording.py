@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from nla.errors import NlaError, RecordingError, printable
 from nla.recording_document import SCHEMA, SPLITS, check_document
-from nla.site import NotUnderstood, Site, checked
+from nla.site import ARRAYS, NotUnderstood, Site, checked
 from nla.statistics.base import Field
 from nla.statistics.liveness import Liveness
 from nla.statistics.measurements import SiteMeasurements
@@ -46,11 +46,13 @@ class SplitStatistics:
         """Number of samples."""
         return int((self.samples[:, 1] - self.samples[:, 0]).sum())
 
-    def measure(self, label_names: tuple[str, ...] = ()) -> tuple[SiteMeasurements, ...]:
-        """The measurements of every site, in graph order."""
+    def measure(
+        self, label_names: tuple[str, ...] = (), *, ranks: bool = True
+    ) -> tuple[SiteMeasurements, ...]:
+        """The measurements of every site, in graph order; without `ranks`, see `SiteStatistics.measure`."""
         counts = zip(self.sites, self.liveness.silent, self.liveness.killed, strict=True)
         return tuple(
-            site.measure(label_names, silent_samples=int(silent), killed_samples=int(killed))
+            site.measure(label_names, silent_samples=int(silent), killed_samples=int(killed), ranks=ranks)
             for site, silent, killed in counts
         )
 
@@ -104,7 +106,7 @@ def to_plain(recording: Recording) -> Plain:
     for k, site in enumerate(recording.sites):
         unchanged = recording.unchanged[k] if recording.unchanged else None
         unchanged = None if unchanged is None else unchanged.astype(np.uint8)
-        beside = {"out_norm": site.out_norm, "unchanged": unchanged}
+        beside = {**{name: getattr(site, name) for name in ARRAYS}, "unchanged": unchanged}
         arrays |= {f"sites/{k:04}/{name}": array for name, array in beside.items() if array is not None}
     document["beside"] = sorted(arrays)
     for name, split in recording.splits.items():
@@ -124,7 +126,7 @@ def layout(document: Mapping[str, Any]) -> dict[str, Field]:
     check_document(document)
     fields: dict[str, Field] = {}
     sites = document["sites"]
-    beside = {"out_norm": "float64", "unchanged": "uint8"}
+    beside = {**ARRAYS, "unchanged": "uint8"}
     known = {f"sites/{k:04}/{name}": (k, kind) for k in range(len(sites)) for name, kind in beside.items()}
     for path in document["beside"]:
         if path not in known:
@@ -162,7 +164,7 @@ def from_plain(document: Mapping[str, Any], arrays: Mapping[str, Array]) -> Reco
             notes=tuple(document["notes"]),
             not_understood=tuple(checked(NotUnderstood(**place)) for place in document["not_understood"]),
             sites=tuple(
-                Site.from_dict(plain, arrays.get(f"sites/{k:04}/out_norm"))
+                Site.from_dict(plain, **{name: arrays.get(f"sites/{k:04}/{name}") for name in ARRAYS})
                 for k, plain in enumerate(document["sites"])
             ),
             unchanged=tuple(arrays.get(f"sites/{k:04}/unchanged") for k in range(count)),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nla.errors import RecordingError, printable
-from nla.statistics.site import CONFIG_TYPES
+from nla.statistics.configuration import CONFIG_TYPES, LATER
 
 SCHEMA = "nla/recording/1"
 SPLITS = ("calibration", "held_out")
@@ -25,6 +25,7 @@ _FACTS: dict[str, dict[str, type]] = {
     "replay": {"seconds": float, "workers": int, "batch_size": int, "kernel": str},
 }
 """What reports say of a run, and its type; a merged recording lists the values where shards differ."""
+_CONFIG_KEYS = (CONFIG_TYPES.keys(), CONFIG_TYPES.keys() - set(LATER))
 _SINGLE = ("bytes", "parameters", "samples", "held_out_samples", "seconds")
 _THRESHOLDS = {"firing_threshold": 1e6, "flat_derivative": 0.25}
 """The criteria that a replay fixes, and the largest value that they take."""
@@ -112,8 +113,10 @@ def _size(value: object) -> bool:
 
 
 def _good_config(config: object, neurons: int, labels: int) -> bool:
-    if not isinstance(config, dict) or config.keys() != CONFIG_TYPES.keys():
+    if not isinstance(config, dict) or config.keys() not in _CONFIG_KEYS:
         return False
-    types = all(type(config[key]) is kind for key, kind in CONFIG_TYPES.items() if key != "per_sample")
+    types = all(type(value) is CONFIG_TYPES[key] for key, value in config.items() if key != "per_sample")
     known = config["per_sample"] is None or type(config["per_sample"]) is bool
-    return types and known and config["neurons"] == neurons and config["labels"] == labels
+    inputs = config.get("inputs", 0)
+    observed = inputs == 0 or _size(inputs)
+    return types and known and observed and config["neurons"] == neurons and config["labels"] == labels

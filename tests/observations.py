@@ -10,14 +10,18 @@ from nla.statistics.summary import Observation, Summary, Thresholds
 THRESHOLDS = Thresholds(positive=0.0, fired=1e-3, low=-1.0, high=2.0)
 
 
-def observe(a, samples, labels=None, valid=None, thresholds=THRESHOLDS):
-    """The observation of activations [S, P, C]; a sample of one position goes into a run of its label's."""
+def observe(a, samples, labels=None, valid=None, thresholds=THRESHOLDS, first=None):
+    """The observation of activations [S, P, C]; a sample of one position goes into a run of its label's.
+
+    `first` says which samples' rows come before all others.
+    """
     count, positions, _ = a.shape
     valid = np.ones((count, positions), bool) if valid is None else valid
     per_sample = positions > 1
     groups = [[s] for s in range(count)] if per_sample else _runs(count, labels)
     members = [a[group][valid[group]] for group in groups]
     within, keys = rows.draw(samples, valid.sum(axis=1))
+    keys = keys if first is None else rows.ranked(keys, first(samples)[:, None])
     sample, slot = np.nonzero(within >= 0)
     drawn = [a[s, np.flatnonzero(valid[s])[within[s, k]]] for s, k in zip(sample, slot, strict=True)]
     return Observation(

@@ -32,9 +32,11 @@ SITES = (
         3,
         rank=2,
         pre="z",
-        producers=(Producer("fc1", "Gemm", "w", "b"),),
-        consumers=(Consumer("fc2", "Gemm", "w2", site="a/../b"),),
+        producers=(Producer("fc1", "Gemm", "w", "b", shape=(5, 3)),),
+        consumers=(Consumer("fc2", "Gemm", "w2", site="a/../b", shape=(3, 4)),),
         out_norm=np.array([1.0, 2.0, np.nan]),
+        groups=np.array([0, -1, 7]),
+        kept="the graph output 'y'",
     ),
     Site("a/../b", "conv", Activation.named("Clip", min=0.0, max=6.0), 4, (-3,), upstream=("/fc1/Relu",)),
 )
@@ -47,6 +49,15 @@ def _data(count=40):
     return dense, maps, np.arange(count) % 2
 
 
+def _inputs():
+    """What the producer of the first site reads: five channels at two positions."""
+    return np.random.default_rng(1).normal(size=(40, 2, 5))
+
+
+def _everyone(samples):
+    return np.ones(len(samples), bool)
+
+
 def _split(where):
     dense, maps, labels = _data()
     thresholds = Thresholds(nonnegative=True), Thresholds(nonnegative=True, high=6.0)
@@ -55,7 +66,8 @@ def _split(where):
     for part in np.array_split(where, 3):
         for statistics, a, t in zip(sites, (dense, maps), thresholds, strict=True):
             statistics.update(observe(a[part], part, labels[part], thresholds=t))
-        sites[0].update_pre(observe(dense[part] - 1, part))
+        sites[0].update_pre(observe(dense[part] - 1, part, first=_everyone), share=True)
+        sites[0].update_inputs(observe(_inputs()[part], part))
         liveness.update(np.stack([(a[part] > 0).any(axis=(1, 2)) for a in (dense, maps)]))
     return SplitStatistics(tuple(sites), liveness, ranges(where))
 
@@ -106,10 +118,34 @@ def assert_same(got, want, *, floats_exact=True):
             np.testing.assert_allclose(arrays[name], array, rtol=1e-12, atol=1e-12, err_msg=name)
 
 
+def test_a_recording_of_a_version_without_groups_and_shapes_is_read(made):
+    document, arrays = to_plain(made)
+    document["beside"].remove("sites/0000/groups")
+    del arrays["sites/0000/groups"]
+    for site in document["sites"]:
+        del site["kept"]
+        for other in (*site["producers"], *site["consumers"]):
+            del other["shape"]
+    again = from_plain(document, arrays)
+    assert again.sites[0].groups is None
+    assert again.sites[0].kept is None
+    assert again.sites[0].producers == (Producer("fc1", "Gemm", "w", "b"),)
+
+
+@pytest.mark.parametrize("groups", [[0, -2, 7], [0, 1, 1 << 24]])
+def test_groups_that_no_graph_has_are_refused(made, groups):
+    document, arrays = to_plain(made)
+    arrays["sites/0000/groups"] = np.array(groups)
+    with pytest.raises(RecordingError, match="groups"):
+        from_plain(document, arrays)
+
+
 def test_what_is_written_is_read(made, file):
     again = read(file)
     assert_same(again, made)
     assert again.sites == made.sites
+    assert again.sites[0].groups.tolist() == [0, -1, 7]
+    assert again.sites[1].groups is None
     assert again.not_understood == made.not_understood
     assert again.unchanged[0].tolist() == [1, 0, 1]
     assert again.unchanged[1] is None
@@ -119,6 +155,46 @@ def test_what_is_written_is_read(made, file):
         assert ours.labels.samples_per_label.tolist() == theirs.labels.samples_per_label.tolist() == [15, 15]
         assert ours.effective_rank == theirs.effective_rank
         np.testing.assert_array_equal(ours.pre_max, theirs.pre_max)
+    (ours, none), (theirs, _) = (r.splits["calibration"].measure() for r in (made, again))
+    np.testing.assert_array_equal(np.sort(theirs.pre_rows, axis=0), np.sort(ours.pre_rows, axis=0))
+    np.testing.assert_allclose(theirs.input_mean, _inputs()[:30].mean(axis=(0, 1)), rtol=1e-12)
+    assert none.pre_rows is None
+    assert none.input_mean is None
+
+
+def test_the_first_recordings_are_read_without_means_of_inputs(made):
+    document, arrays = to_plain(made)
+    for name, configs in document["splits"].items():
+        for config in configs:
+            del config["inputs"], config["pre_share"]
+        keys = arrays[f"sites/0000/{name}/pre.keys"]  # they did not say whose rows they are
+        arrays[f"sites/0000/{name}/pre.keys"] = keys << np.uint64(1)
+    arrays = {path: array for path, array in arrays.items() if "/inputs." not in path}
+    for site in document["sites"]:
+        for producer in site["producers"]:
+            del producer["data"], producer["data_axis"], producer["inputs"]
+    again = from_plain(document, arrays)
+    assert again.sites[0].producers[0].data is None
+    ours, theirs = (r.splits["calibration"].measure()[0] for r in (made, again))
+    assert theirs.input_mean is None
+    np.testing.assert_array_equal(np.sort(theirs.pre_rows, axis=0), np.sort(ours.pre_rows, axis=0))
+    assert theirs.pre_histogram.counts.tolist() == ours.pre_histogram.counts.tolist()
+    assert_same(from_plain(*to_plain(again)), again)
+
+
+@pytest.mark.parametrize("change", [{"inputs": -1}, {"inputs": 1 << 27}, {"inputs": True}, {"pre_share": 1}])
+def test_strange_accounts_of_what_was_observed_are_refused(made, change):
+    document, arrays = to_plain(made)
+    document["splits"]["calibration"][0].update(change)
+    with pytest.raises(RecordingError, match="not its own"):
+        from_plain(document, arrays)
+
+
+def test_one_account_of_two_is_refused(made):
+    document, arrays = to_plain(made)
+    del document["splits"]["calibration"][0]["inputs"]
+    with pytest.raises(RecordingError, match="not its own"):
+        from_plain(document, arrays)
 
 
 def test_read_then_written_gives_the_same_bytes(file, tmp_path):

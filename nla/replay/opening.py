@@ -15,8 +15,8 @@ from nla.graph.given import ConstantFeed
 from nla.graph.rewrite import Lifted, extract, free_batch, lift
 from nla.replay.blocked import blocked_model
 from nla.replay.feeds import Data
-from nla.replay.probe import Probe, probe
-from nla.replay.session import CPU, Session
+from nla.replay.probe import Probe, Runner, probe
+from nla.replay.session import CPU, Session, give_memory_back
 from nla.replay.taps import BlockedTap, Taps, same_values
 from nla.site import Input, Site
 
@@ -85,16 +85,8 @@ def open_taps(
     content = extract(model.graph, list(dict.fromkeys(names)), model.lifted).SerializeToString()
     session = model.session(content)
     freed, joint = _joint(model, content, session, data)
-
-    def run(where: NDArray[np.int64]) -> list[Array]:
-        feeds = {name: c.of(len(where)) for name, c in model.constants.items()}
-        feeds.update(data.feeds(where))
-        if len(where) == 1 or joint is None:
-            return session.run(names, feeds)
-        return joint.run(names, feeds, shrink=True)
-
-    varying = _varying(data)
-    seen = probe(tapped, data.samples, run, batchable=joint is not None, varying=varying)
+    run = _runner(model, data, names, session, joint)
+    seen = probe(tapped, data.samples, run, batchable=joint is not None, varying=_varying(data))
     chosen = joint if seen.batched and joint is not None else session
     layouts = iter(seen.layouts[len(sites) :])
     taps = Taps(
@@ -105,8 +97,26 @@ def open_taps(
         tuple(None if s is None else s.name for s in z_sites),
         tuple(None if s is None else next(layouts) for s in z_sites),
     )
-    found = _blocked(model, freed if seen.batched else content, taps, data) if blocked else None
-    return Opened(found or taps, seen)
+    if blocked:
+        taps = _blocked(model, freed if seen.batched else content, taps, data) or taps
+    give_memory_back()
+    return Opened(taps, seen)
+
+
+def _runner(
+    model: Model, data: Data, names: Sequence[str], session: Session, joint: Session | None
+) -> Runner:
+    """Runs one sample by `session`, several by `joint`."""
+
+    def run(where: NDArray[np.int64]) -> list[Array]:
+        feeds = {name: c.of(len(where)) for name, c in model.constants.items()}
+        feeds.update(data.feeds(where))
+        if len(where) > 1 and joint is not None:
+            return joint.run(names, feeds, shrink=True)
+        # Copies, as the session would else keep room for the tensors of several runs.
+        return [value.copy() for value in session.run(names, feeds)]
+
+    return run
 
 
 def _joint(model: Model, content: bytes, session: Session, data: Data) -> tuple[bytes, Session | None]:

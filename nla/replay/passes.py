@@ -2,8 +2,8 @@
 
 The post-activation is enough for almost every statistic, and seeing the pre-activation z breaks the runtime's
 fusions. So z is observed afterwards, and only where it is worth its price: on all samples at sites that hold a
-candidate for death (their margin needs the largest z), on a fixed sixty-fourth of the samples elsewhere (the
-histogram of z).
+candidate for death (their margin needs the largest z, and their repair the mean of what their producer reads), on a
+fixed sixty-fourth of the samples elsewhere (the histogram of z).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from nla.calibration import Calibration
 from nla.replay import kernels
 from nla.replay.engine import Progress, replay
+from nla.replay.inputs import InputTap, input_taps, take_from_sites
 from nla.replay.kernels import Kernel
 from nla.replay.opening import Model, Opened, open_taps
 from nla.replay.probe import Probe
@@ -33,14 +34,28 @@ Indices = NDArray[np.int64]
 
 PRE_SHARE = 64
 """One sample in so many is observed for the histogram of z, chosen by the hash of its index: shards agree on it."""
-_BATCH_BYTES = 2 << 20
-"""A batch's largest tensor should stay in a core's second-level cache, where the kernel is twice as fast."""
-_RUN_BYTES = 64 << 20
+_BATCH_BYTES = 1 << 20
+"""A batch's largest tensor, where samples are small: a run keeps a core's second-level cache, and is as fast as any."""
+_FEWEST_SAMPLES = 4
+"""Images and the like run together although their tensors are larger: a run and its 50 sites cost 3 ms beside the
+work, 6 % of an image of ResNet-50, and onnxruntime itself is 5 % faster on four; eight gained nothing more."""
+_RUN_BYTES = 160 << 20
+"""All tapped tensors of one run, of which every worker holds one: four images of ResNet-50 (37 MB each)."""
 _LARGEST_BATCH = 1024
 _WORTH_BLOCKED = 64
 """Samples from which on the second pass looks for the blocked layout too."""
-_SAMPLES_A_CHUNK = 8
-_SINGLES_A_CHUNK = 64
+_SAMPLES_A_CHUNK = 16
+"""Where every sample is a group: its sums, and the rows drawn from it, wait in memory for the chunk's turn."""
+_RUNS_A_CHUNK, _SINGLES_A_CHUNK = 4, 64
+"""Where samples are one position, so that the sums of a run are few; and the fewest samples of such a chunk."""
+_CHUNKS = 16
+"""Chunks to share out between workers, before a chunk is made of several runs."""
+_SUMS_BYTES = 64 << 20
+"""The sums of one chunk of samples of one position: each run has a group for every label in it."""
+_SUMS_A_VALUE = 12
+"""Bytes of sums (48 for a neuron of a group) for each byte of float32 activations."""
+_NO_ROWS = np.uint64(0)
+"""The threshold that no key is below: of inputs, no rows are kept."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +74,11 @@ class Settings:
     exact_histogram: bool = False
     pre_activations: bool = False
 
+    @property
+    def keeps_rows(self) -> bool:
+        """Whether every row of a chunk is kept until the chunk's turn."""
+        return self.exact_rank or self.exact_histogram
+
 
 @dataclass
 class SplitResult:
@@ -72,6 +92,8 @@ class SplitResult:
     """Sites that the mask did not fit."""
     pre_sites: list[int] = field(default_factory=list)
     """Sites whose z was observed on all samples."""
+    unmasked_inputs: set[int] = field(default_factory=set)
+    """Sites whose producer reads a tensor that the mask does not fit."""
     batch_size: int = 1
     one_by_one: str = ""
     """Why samples were run one by one; empty where they were not."""
@@ -115,7 +137,6 @@ def _observe(
     """The main pass; its session is gone when this returns, before the second pass makes another."""
     readings = [_reading(site, settings) for site in sites]
     opened = open_taps(model, sites, data, [reading.reads_pre for reading in readings])
-    give_memory_back()
     labels = None if data.labels is None else data.labels.codes
     result = SplitResult(
         [
@@ -137,7 +158,7 @@ def _observe(
         batch_size=result.batch_size,
         labels=labels,
         row_threshold=lambda k: result.statistics[k].row_threshold,
-        keep_full=settings.exact_rank or settings.exact_histogram,
+        keep_full=settings.keeps_rows,
     )
 
     def commit(chunk: ChunkResult) -> None:
@@ -147,7 +168,8 @@ def _observe(
         result.left_out += chunk.left_out
         result.unmasked |= chunk.unmasked
 
-    replay(reader, data.samples, _chunk(opened, result.batch_size), settings.workers, commit, progress)
+    chunk = result.batch_size if settings.keeps_rows else _chunk(opened, result.batch_size, data)
+    replay(reader, data.samples, chunk, settings.workers, commit, progress)
     return result
 
 
@@ -185,14 +207,18 @@ def _batch_size(probe: Probe, settings: Settings) -> int:
         return 1
     if settings.batch_size is not None:
         return settings.batch_size
-    fits = min(_BATCH_BYTES // max(probe.largest_site_bytes, 1), _RUN_BYTES // max(probe.bytes_per_sample, 1))
-    return int(min(max(fits, 1), _LARGEST_BATCH))
+    fits = max(_BATCH_BYTES // max(probe.largest_site_bytes, 1), _FEWEST_SAMPLES)
+    return int(min(fits, max(_RUN_BYTES // max(probe.bytes_per_sample, 1), 1), _LARGEST_BATCH))
 
 
-def _chunk(opened: Opened, batch_size: int) -> int:
+def _chunk(opened: Opened, batch_size: int, data: Calibration) -> int:
     """Samples between two commits: enough to spread the cost of a commit, few enough to share out and to hold."""
-    several = any(layout.per_sample for layout in opened.taps.layouts)
-    return max(batch_size, _SAMPLES_A_CHUNK if several else _SINGLES_A_CHUNK)
+    if any(layout.per_sample for layout in opened.taps.layouts):
+        return batch_size * max(min(_SAMPLES_A_CHUNK, data.samples // _CHUNKS) // batch_size, 1)
+    labels = 0 if data.labels is None else len(data.labels.names)
+    groups = max(_SUMS_BYTES // max(_SUMS_A_VALUE * opened.probe.bytes_per_sample, 1) - labels, 1)
+    runs = min(_RUNS_A_CHUNK, groups, max(data.samples // (batch_size * _CHUNKS), 1))
+    return max(batch_size * runs, _SINGLES_A_CHUNK)
 
 
 def _phase(progress: Callable[[str, int, int], None], name: str) -> Progress:
@@ -207,21 +233,20 @@ def _observe_pre(
     result: SplitResult,
     progress: Callable[[str, int, int], None],
 ) -> None:
-    """The second pass: z on all samples where a neuron may be dead, on a fixed share of them elsewhere."""
-    with_pre = [k for k, site in enumerate(sites) if site.pre is not None]
-    result.pre_sites = [
-        k for k in with_pre if settings.pre_activations or _may_be_dead(result.statistics[k], settings)
-    ]
-    others = [k for k in with_pre if k not in result.pre_sites]
-    if result.pre_sites:
-        _pass_over_pre(
-            model, sites, result.pre_sites, data, settings, result, _phase(progress, "replaying for margins")
-        )
+    """The second pass: z and producers' inputs where a neuron may be dead, z on a share of the samples elsewhere."""
+    settled = take_from_sites(sites, result.statistics)
+    places = range(len(sites))
+    wanted = [k for k in places if settings.pre_activations or _may_be_dead(result.statistics[k], settings)]
+    result.pre_sites = [k for k in wanted if sites[k].pre is not None]
+    inputs = input_taps(sites, [k for k in wanted if k not in settled])
+    if result.pre_sites or inputs:
+        seen = _Second(result.pre_sites, inputs)
+        _second_pass(model, sites, seen, data, settings, result, _phase(progress, "replaying for margins"))
     share = data.subset(np.flatnonzero(in_pre_share(data.indices)))
+    others = [k for k in places if sites[k].pre is not None and k not in result.pre_sites]
     if others and share.samples:
-        _pass_over_pre(
-            model, sites, others, share, settings, result, _phase(progress, "replaying for pre-activations")
-        )
+        named = _phase(progress, "replaying for pre-activations")
+        _second_pass(model, sites, _Second(others, share=True), share, settings, result, named)
 
 
 def _may_be_dead(statistics: SiteStatistics, settings: Settings) -> bool:
@@ -231,43 +256,75 @@ def _may_be_dead(statistics: SiteStatistics, settings: Settings) -> bool:
 
 
 def in_pre_share(samples: Indices) -> NDArray[np.bool_]:
-    """Which samples the histogram of z is taken from: the first, and one in `PRE_SHARE` by a hash of the index."""
+    """Which samples the histogram of z is taken from: the first, and one in `PRE_SHARE` by a hash of the index.
+
+    Where z is observed on all samples, the rows of these still come before all others: see `statistics.pre`.
+    """
     hashed = rows.splitmix64(rows.splitmix64(samples.astype(np.uint64)))
     chosen: NDArray[np.bool_] = (samples == 0) | (hashed % np.uint64(PRE_SHARE) == 0)
     return chosen
 
 
-def _pass_over_pre(
+@dataclass(frozen=True)
+class _Second:
+    """What a second pass looks at."""
+
+    pre: Sequence[int]
+    """Sites whose z it observes."""
+    inputs: Sequence[InputTap] = ()
+    share: bool = False
+    """True where it sees the fixed share of the samples only."""
+
+    def tapped(self, sites: Sequence[Site]) -> list[Site]:
+        """The tensors, z first."""
+        z = [replace(sites[k], name=str(sites[k].pre)) for k in self.pre]
+        return [*z, *(tap.as_site() for tap in self.inputs)]
+
+    def commit(self, chunk: ChunkResult, result: SplitResult) -> None:
+        """Adds what a chunk of samples left; nothing where all of them were left out."""
+        if not chunk.observations:
+            return
+        of_z, of_inputs = chunk.observations[: len(self.pre)], chunk.observations[len(self.pre) :]
+        for k, observation in zip(self.pre, of_z, strict=True):
+            result.statistics[k].update_pre(observation, share=self.share)
+        for place, (tap, observation) in enumerate(zip(self.inputs, of_inputs, strict=True), len(self.pre)):
+            for k in tap.readers:
+                result.statistics[k].update_inputs(observation)
+            if place in chunk.unmasked:
+                result.unmasked_inputs.update(tap.readers)
+
+
+def _second_pass(
     model: Model,
     sites: Sequence[Site],
-    places: Sequence[int],
+    seen: _Second,
     data: Calibration,
     settings: Settings,
     result: SplitResult,
     progress: Progress,
 ) -> None:
-    pre = [replace(sites[k], name=str(sites[k].pre)) for k in places]
-    opened = open_taps(model, pre, data, [False] * len(pre), blocked=data.samples >= _WORTH_BLOCKED)
-    per_sample = [result.statistics[k].per_sample for k in places]
+    tapped = seen.tapped(sites)
+    opened = open_taps(model, tapped, data, [False] * len(tapped), blocked=data.samples >= _WORTH_BLOCKED)
+    per_sample = [result.statistics[k].per_sample for k in seen.pre]
+    found = opened.taps.layouts
     layouts = tuple(
         replace(layout, per_sample=bool(known))
-        for layout, known in zip(opened.taps.layouts, per_sample, strict=True)
+        for layout, known in zip(found[: len(seen.pre)], per_sample, strict=True)
     )
-    opened = replace(opened, taps=replace(opened.taps, layouts=layouts))
+    taps = replace(opened.taps, layouts=layouts + found[len(seen.pre) :])
+    opened = replace(opened, taps=taps)
     batch_size = _batch_size(opened.probe, settings)
     reader = Reader(
-        opened.taps,
+        taps,
         data,
-        [SiteReading(Thresholds(fired=settings.firing_threshold), False, False)] * len(pre),
+        [SiteReading(Thresholds(fired=settings.firing_threshold), False, False)] * len(tapped),
         _kernel(opened, data, settings),
         batch_size=batch_size,
         labels=None,
-        row_threshold=lambda k: result.statistics[places[k]].pre_row_threshold,
-        drawn=in_pre_share,
+        row_threshold=lambda k: (
+            result.statistics[seen.pre[k]].pre_row_threshold if k < len(seen.pre) else _NO_ROWS
+        ),
+        drawn_first=in_pre_share,
     )
-
-    def commit(chunk: ChunkResult) -> None:
-        for k, observation in zip(places, chunk.observations, strict=False):
-            result.statistics[k].update_pre(observation)
-
-    replay(reader, data.samples, _chunk(opened, batch_size), settings.workers, commit, progress)
+    chunk = _chunk(opened, batch_size, data)
+    replay(reader, data.samples, chunk, settings.workers, lambda done: seen.commit(done, result), progress)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nla.errors import ModelError, NlaError
+from nla.replay.agreement import agree
 from nla.replay.views import Layout, position_shape
 from nla.site import Site
 
@@ -23,7 +24,7 @@ Runner = Callable[[NDArray[np.int64]], list[Array]]
 """Runs the model on the samples at these places, and gives the tapped tensors in the order of the sites."""
 
 _TOGETHER = 3
-_LARGE_BYTES = 8 << 20
+_LARGE_BYTES = 1 << 20
 """Of samples whose tensors are larger, two are run together: the proof must not be what takes most memory."""
 _RELATIVE, _ABSOLUTE = 2e-3, 2e-4
 
@@ -108,14 +109,9 @@ def _batch_axis(singles: list[Array], joint: Array) -> _Axis | None:
 
 
 def _equal(joint: Array, singles: list[Array], axis: int) -> bool:
-    return all(_close(np.take(joint, i, axis=axis), single) for i, single in enumerate(singles))
-
-
-def _close(a: Array, b: Array) -> bool:
-    """Equal up to the rounding of another kernel; the tolerance follows the tensor's size, not each value's."""
-    a64, b64 = a.astype(np.float64), b.astype(np.float64)
-    scale = float(np.max(np.abs(b64), initial=0.0, where=np.isfinite(b64)))
-    return bool(np.allclose(a64, b64, rtol=_RELATIVE, atol=_ABSOLUTE * max(scale, 1e-6), equal_nan=True))
+    return all(
+        agree(np.take(joint, i, axis=axis), single, _RELATIVE, _ABSOLUTE) for i, single in enumerate(singles)
+    )
 
 
 def _layout(site: Site, value: Array, axis: _Axis | None, varying: bool) -> Layout:

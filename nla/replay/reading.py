@@ -1,6 +1,6 @@
 """From samples to observations: run the model, and sum each site's tensor before the next run is made.
 
-Only the sums of a run outlive it (and, where a sample is one position, its single row), so that memory is bounded by
+Only the sums of a run outlive it (and, where a sample is one position, a few dozen rows), so that memory is bounded by
 one batch for each worker, however many runs make a chunk.
 """
 
@@ -15,17 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nla.replay.feeds import Data
-from nla.replay.kernels import Kernel
+from nla.replay.kernels import Kernel, Sums
 from nla.replay.masks import lay_mask, masked_runs
 from nla.replay.taps import Taps
-from nla.replay.views import Columns, View
+from nla.replay.views import View
 from nla.statistics import rows
-from nla.statistics.summary import Observation, Summary, Thresholds, concatenate
+from nla.statistics.summary import Observation, Summary, Thresholds
 
 Array = NDArray[Any]
 Indices = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 Keys = NDArray[np.uint64]
+
+_ROWS_AT_ONCE = 64
+"""Rows of samples of one position that are worth a call of the kernel."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +70,9 @@ class Reader:
         labels: Indices | None,
         row_threshold: Callable[[int], np.uint64],
         keep_full: bool = False,
-        drawn: Callable[[Indices], Flags] | None = None,
+        drawn_first: Callable[[Indices], Flags] | None = None,
     ) -> None:
-        """`drawn` says which samples may offer rows to the row sample; None: all of them."""
+        """`drawn_first` says whose rows come before all others in the row sample; None: all rows are alike."""
         self._taps = taps
         self._data = data
         self._readings = readings
@@ -78,7 +81,7 @@ class Reader:
         self._labels = labels
         self._row_threshold = row_threshold
         self._keep_full = keep_full
-        self._drawn = drawn
+        self._drawn_first = drawn_first
 
     def read(self, where: Indices) -> ChunkResult:
         """Runs the samples at these places and sums what came out."""
@@ -105,9 +108,10 @@ class Reader:
             where, feeds = where[good], {name: value[good] for name, value in feeds.items()}
         if len(where):
             values, mask = self._taps.run(feeds, len(where)), self._data.mask(where)
-            draws = _Draws(self._data.indices[where], self._drawn)
+            labels = None if self._labels is None else self._labels[where]
+            draws = _Draws(self._data.indices[where], self._drawn_first)
             for k, site in enumerate(sites):
-                site.add(self._part(k, values, mask, len(where)), draws)
+                site.add(self._part(k, values, mask, len(where)), labels, draws)
         return where, lost
 
     def _part(self, k: int, values: list[Array], mask: Flags | None, samples: int) -> _Part:
@@ -154,9 +158,9 @@ class _Part:
 class _Draws:
     """The positions of one run's samples that are offered to the row samples; many sites share them."""
 
-    def __init__(self, samples: Indices, drawn: Callable[[Indices], Flags] | None) -> None:
+    def __init__(self, samples: Indices, first: Callable[[Indices], Flags] | None) -> None:
         self._samples = samples
-        self._excluded = None if drawn is None else ~drawn(samples)[:, None]
+        self._first = None if first is None else first(samples)[:, None]
         self._known: dict[int, tuple[Indices, Keys]] = {}
 
     def of(self, part: _Part) -> tuple[Indices, Keys]:
@@ -165,8 +169,8 @@ class _Draws:
         if part.valid is None and positions in self._known:
             return self._known[positions]
         within, keys = rows.draw(self._samples, positions if part.valid is None else part.valid.sum(axis=1))
-        if self._excluded is not None:
-            keys = np.where(self._excluded, rows.NOTHING_KEPT, keys)
+        if self._first is not None:
+            keys = rows.ranked(keys, self._first)
         if part.valid is None:
             self._known[positions] = within, keys
         return within, keys
@@ -185,10 +189,10 @@ class _Site(ABC):
         self._picked: list[tuple[NDArray[np.float32], Keys]] = []
         self._full: list[Array] | None = [] if keep_full else None
 
-    def add(self, part: _Part, draws: _Draws) -> None:
+    def add(self, part: _Part, labels: Indices | None, draws: _Draws) -> None:
         """Sums one run; its tensor is not kept."""
         self.unmasked |= part.unmasked
-        self._add(part)
+        self._add(part, labels)
         self._picked.append(_picked(part, *draws.of(part), self._row_threshold))
         if self._full is not None:
             self._full.append(part.counted_rows())
@@ -198,14 +202,20 @@ class _Site(ABC):
         summary, group_samples, group_labels, alive = self._grouped(labels)
         picked = np.concatenate([values for values, _ in self._picked])
         keys = np.concatenate([keys for _, keys in self._picked])
+        self._picked = []  # the rows of all sites would else be held twice
         return Observation(summary, samples, group_samples, group_labels, picked, keys), alive
 
     def full(self) -> Array | None:
         """[R, neurons] every counted row of the chunk, where that was asked for."""
         return None if self._full is None else np.concatenate(self._full)
 
+    def _new_sums(self, per_sample: bool) -> tuple[Sums, Sums | None]:
+        """For a, and for z where its sign is read."""
+        pre = self.kernel.sums(Thresholds(), per_sample) if self.reading.reads_pre else None
+        return self.kernel.sums(self.reading.thresholds, per_sample), pre
+
     @abstractmethod
-    def _add(self, part: _Part) -> None: ...
+    def _add(self, part: _Part, labels: Indices | None) -> None: ...
 
     @abstractmethod
     def _grouped(self, labels: Indices | None) -> tuple[Summary, Indices, Indices | None, Flags]: ...
@@ -216,66 +226,91 @@ class _SeveralPositions(_Site):
 
     def __init__(self, *how: Any) -> None:
         super().__init__(*how)
-        self._summaries: list[Summary] = []
+        self._sums, self._pre_sums = self._new_sums(per_sample=True)
 
-    def _add(self, part: _Part) -> None:
-        summary = self._summary(part.view, part.valid, self.reading.thresholds)
-        if part.pre is not None:
-            summary = replace(summary, positive=self._summary(part.pre, part.valid, Thresholds()).positive)
-        self._summaries.append(summary)
-
-    def _summary(self, seen: View, valid: Flags | None, thresholds: Thresholds) -> Summary:
-        if valid is None:
-            return seen.summarise(self.kernel, thresholds)
-        return seen.columns().summarise_runs(self.kernel, thresholds, masked_runs(valid), seen.samples, True)
+    def _add(self, part: _Part, labels: Indices | None) -> None:
+        runs = None if part.valid is None else masked_runs(part.valid)
+        for seen, sums in ((part.view, self._sums), (part.pre, self._pre_sums)):
+            if seen is None or sums is None:
+                continue
+            if runs is None:
+                seen.add_to(sums)
+            else:
+                sums.columns(seen.columns().values, runs, seen.samples)
 
     def _grouped(self, labels: Indices | None) -> tuple[Summary, Indices, Indices | None, Flags]:
-        joint = concatenate(self._summaries)
+        joint = _with_pre(self._sums, self._pre_sums)
         alive: Flags = np.any(joint.positive, axis=1)
         return joint, np.ones(len(joint.positions), np.int64), labels, alive
 
 
 class _OnePosition(_Site):
-    """A sample is one row; rows of one label lie side by side and make one group, summed when all are there."""
+    """A sample is one row; rows of one label lie side by side and make one group.
+
+    Runs of few samples are summed together: a call costs as much as some dozens of rows.
+    """
 
     def __init__(self, *how: Any) -> None:
         super().__init__(*how)
-        self._values: list[Array] = []
-        self._pre: list[Array] = []
+        self._sums, self._pre_sums = self._new_sums(per_sample=False)
+        self._waiting: list[tuple[Array, Array | None, Indices | None]] = []
+        self._sizes: list[Indices] = []
+        self._group_labels: list[Indices] = []
+        self._alive: list[Flags] = []
 
-    def _add(self, part: _Part) -> None:
-        self._values.append(part.view.columns().values)
-        if part.pre is not None:
-            self._pre.append(part.pre.columns().values)
+    def _add(self, part: _Part, labels: Indices | None) -> None:
+        pre = None if part.pre is None else part.pre.columns().values
+        self._waiting.append((part.view.columns().values, pre, labels))
+        if sum(len(values) for values, _, _ in self._waiting) >= _ROWS_AT_ONCE:
+            self._sum()
+
+    def _sum(self) -> None:
+        """Sums what waits."""
+        if not self._waiting:
+            return
+        values, pre, labels = (_joined(parts) for parts in zip(*self._waiting, strict=True))
+        self._waiting = []
+        assert values is not None
+        runs, group_labels = _label_runs(labels, len(values))
+        self._sums.columns(values, runs, len(runs))
+        if pre is None or self._pre_sums is None:
+            silent = self.kernel.silent(values, self.reading.thresholds.positive)
+        else:
+            self._pre_sums.columns(pre, runs, len(runs))
+            silent = self.kernel.silent(pre, 0.0)
+        self._alive.append(np.logical_not(silent))
+        self._sizes.append(runs[:, 1] - runs[:, 0])
+        if group_labels is not None:
+            self._group_labels.append(group_labels)
 
     def _grouped(self, labels: Indices | None) -> tuple[Summary, Indices, Indices | None, Flags]:
-        values = _joined(self._values)
-        first, group_labels = _label_runs(labels, len(values))
-        last = np.append(first[1:], len(values))
-        runs = np.stack([first, last, np.arange(len(first))], axis=1).astype(np.int64)
-        summary = self._summary(values, runs, self.reading.thresholds)
-        deciding, level = values, self.reading.thresholds.positive
-        if self._pre:
-            deciding, level = _joined(self._pre), 0.0
-            summary = replace(summary, positive=self._summary(deciding, runs, Thresholds()).positive)
-        alive: Flags = np.logical_not(self.kernel.silent(deciding, level))
-        return summary, last - first, group_labels, alive
-
-    def _summary(self, values: Array, runs: Indices, thresholds: Thresholds) -> Summary:
-        rows_of = Columns(values, len(values))
-        return rows_of.summarise_runs(self.kernel, thresholds, runs, len(runs), False)
+        self._sum()
+        group_labels = None if labels is None else np.concatenate(self._group_labels)
+        summary = _with_pre(self._sums, self._pre_sums)
+        return summary, np.concatenate(self._sizes), group_labels, np.concatenate(self._alive)
 
 
-def _joined(values: list[Array]) -> Array:
-    return values[0] if len(values) == 1 else np.concatenate(values)
+def _with_pre(sums: Sums, pre: Sums | None) -> Summary:
+    """The sums of a, whose signs of z are counted on z where z is tapped."""
+    summary = sums.summary()
+    return summary if pre is None else replace(summary, positive=pre.summary().positive)
+
+
+def _joined(parts: Sequence[Array | None]) -> Array | None:
+    """The arrays one behind the other; None where they are None."""
+    arrays = [part for part in parts if part is not None]
+    if len(arrays) == 1:
+        return arrays[0]
+    return np.concatenate(arrays) if arrays else None
 
 
 def _label_runs(labels: Indices | None, samples: int) -> tuple[Indices, Indices | None]:
-    """First sample of every run of equal labels, and the label of each run."""
+    """Runs (first sample, one past the last, group) of equal labels, and the label of each."""
     if labels is None:
-        return np.zeros(min(samples, 1), np.int64), None
-    first = np.flatnonzero(np.append(True, labels[1:] != labels[:-1])[:samples]).astype(np.int64)
-    return first, labels[first]
+        return np.array([[0, samples, 0]], np.int64), None
+    first = np.flatnonzero(np.append(True, labels[1:] != labels[:-1])).astype(np.int64)
+    last = np.append(first[1:], samples)
+    return np.stack([first, last, np.arange(len(first))], axis=1), labels[first]
 
 
 def _picked(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -67,7 +68,8 @@ class Session:
 
 
 def give_memory_back() -> None:
-    """Returns what ended sessions left in the allocator to the system: up to twice the model's size otherwise stays."""
+    """Returns what ended sessions and graphs left to the system: up to twice the model's size otherwise stays."""
+    gc.collect()  # nodes and values of a graph refer to one another
     with suppress(OSError, AttributeError):  # glibc only
         ctypes.CDLL(None).malloc_trim(0)
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from nla.graph.given import ConstantFeed
+from nla.replay.agreement import agree
 from nla.replay.session import Session
 from nla.replay.views import Layout, View, blocked_view, position_shape, view
 
@@ -75,8 +75,4 @@ class Taps:
 
 def same_values(one: View, other: View, tolerance: float = 1e-3) -> bool:
     """Whether two views hold the same activations up to the rounding of another kernel."""
-    a, b = one.columns().values.astype(np.float64), other.columns().values.astype(np.float64)
-    if a.shape != b.shape:
-        return False
-    scale = float(np.max(np.abs(b), initial=0.0, where=np.isfinite(b)))
-    return bool(np.allclose(a, b, rtol=tolerance, atol=tolerance * max(scale, 1e-6), equal_nan=True))
+    return agree(one.columns().values, other.columns().values, tolerance, tolerance)

@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nla.errors import ModelError, printable
-from nla.replay.kernels import Kernel
-from nla.statistics.summary import Summary, Thresholds
+from nla.replay.kernels import Sums
 
 Array = NDArray[Any]
 Runs = NDArray[np.int64]
@@ -54,8 +53,8 @@ class View(ABC):
     neurons: int
 
     @abstractmethod
-    def summarise(self, kernel: Kernel, thresholds: Thresholds) -> Summary:
-        """The sums of every sample, each a group."""
+    def add_to(self, sums: Sums) -> None:
+        """Sums up every sample as a group of its own."""
 
     @abstractmethod
     def rows(self, sample: NDArray[np.int64], within: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -75,16 +74,8 @@ class Columns(View):
         self.neurons = values.shape[1]
         self.positions = values.shape[0] // samples if samples else 0
 
-    def summarise(self, kernel: Kernel, thresholds: Thresholds) -> Summary:
-        return kernel.columns(
-            self.values, whole_runs(self.samples, self.positions), self.samples, thresholds, True
-        )
-
-    def summarise_runs(
-        self, kernel: Kernel, thresholds: Thresholds, runs: Runs, groups: int, per_sample: bool
-    ) -> Summary:
-        """The sums over the given runs of rows only: padding left out, or samples grouped by label."""
-        return kernel.columns(self.values, runs, groups, thresholds, per_sample)
+    def add_to(self, sums: Sums) -> None:
+        sums.columns(self.values, whole_runs(self.samples, self.positions), self.samples)
 
     def rows(self, sample: NDArray[np.int64], within: NDArray[np.int64]) -> NDArray[np.float32]:
         return _as_float32(self.values[sample * self.positions + within])
@@ -100,8 +91,8 @@ class Maps(View):
         self.values = values
         self.samples, self.neurons, self.positions = values.shape
 
-    def summarise(self, kernel: Kernel, thresholds: Thresholds) -> Summary:
-        return kernel.maps(self.values, thresholds)
+    def add_to(self, sums: Sums) -> None:
+        sums.maps(self.values)
 
     def rows(self, sample: NDArray[np.int64], within: NDArray[np.int64]) -> NDArray[np.float32]:
         # One flat take: NumPy's indexing with two arrays and a slice is several times slower.
@@ -123,8 +114,8 @@ class Blocked(View):
         self.neurons = neurons
         self.samples, _, self.positions, _ = values.shape
 
-    def summarise(self, kernel: Kernel, thresholds: Thresholds) -> Summary:
-        return kernel.blocked(self.values, self.neurons, thresholds)
+    def add_to(self, sums: Sums) -> None:
+        sums.blocked(self.values, self.neurons)
 
     def rows(self, sample: NDArray[np.int64], within: NDArray[np.int64]) -> NDArray[np.float32]:
         _, blocks, _, block = self.values.shape

@@ -89,5 +89,13 @@ class SiteMeasurements:
     """Samples for which every neuron of the site is silent (z <= 0 at every position)."""
     killed_samples: int
     """Of these, samples that no earlier site in graph order had silenced."""
+    pre_rows: NDArray[np.float32] | None = None
+    """[rows, neurons] z at positions drawn alike from all that were counted where z was observed throughout, else from
+    the share of the samples on which it was; NaN and infinity included, in no order, not to be written to. None where
+    z was not observed. Enough for quantiles: 2,048 rows, fewer in layers of more than 512 neurons, or of few positions.
+    """
+    input_mean: Floats | None = None
+    """[input channels of the producer] E[x] over the counted positions of what the site's one producer reads; None
+    where that was not observed."""
     labels: LabelMeasurements | None = None
     notes: tuple[str, ...] = field(default=())

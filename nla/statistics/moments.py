@@ -46,7 +46,7 @@ class Moments(Accumulator[Observation]):
             return
         mean, m2, count = _batch(summary, count)
         self._combine(count, mean, m2)
-        add(self.total_abs, np.add.reduce(summary.absolute, axis=0))
+        add(self.total_abs, _absolute(summary, count, mean))
         np.minimum(self.min, np.minimum.reduce(summary.min, axis=0), out=self.min)
         np.maximum(self.max, np.maximum.reduce(summary.max, axis=0), out=self.max)
 
@@ -101,6 +101,12 @@ def _batch(summary: Summary, positions: int) -> tuple[Floats, Floats, Any]:
     offset = total / np.maximum(count, 1)
     mean = np.where(count > 0, summary.shift + offset, 0.0)
     return mean, np.maximum(total_sq - total * offset, 0.0), count
+
+
+def _absolute(summary: Summary, count: Any, mean: Floats) -> Floats:
+    """Σ |a| of one batch over its groups."""
+    total: Floats = count * mean if summary.total_abs is None else np.add.reduce(summary.total_abs, axis=0)
+    return total
 
 
 def _over(total: Floats, count: Counts) -> Floats:

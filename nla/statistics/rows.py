@@ -29,6 +29,9 @@ FEWEST_ROWS, MOST_ROWS = 256, 2048
 NOTHING_KEPT = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 """The threshold of a sample that is not full yet; also the key of a slot that offers no row."""
 
+_SECOND = np.uint64(1 << 63)
+"""Bit of the keys of rows that come after all others, see `ranked`."""
+
 
 def capacity(neurons: int, sample_bytes: int = SAMPLE_BYTES) -> int:
     """Rows that a site of so many neurons keeps.
@@ -69,13 +72,14 @@ def draw(samples: Indices, positions_per_sample: int | Indices) -> tuple[Indices
     >>> within.tolist()
     [[0, 1], [0, -1]]
     """
+    if isinstance(positions_per_sample, int) and positions_per_sample == 1:
+        hashes = keys(samples, np.zeros(1, np.int64))[:, None]
+        return np.zeros(hashes.shape, np.int64), hashes
     positions = np.broadcast_to(np.asarray(positions_per_sample, np.int64), samples.shape)
     offered = np.minimum(positions, SLOTS)
     most = int(offered.max(initial=0))
     slots = np.arange(most, dtype=np.int64)[None, :]
     hashes = keys(samples[:, None], slots)
-    if most == 1 and int(offered.min(initial=1)) == 1 and int(positions.max()) == 1:
-        return np.zeros(hashes.shape, np.int64), hashes
     positions, offered = positions[:, None], np.maximum(offered, 1)[:, None]
     first = slots * positions // offered
     width = np.maximum((slots + 1) * positions // offered - first, 1)
@@ -83,6 +87,27 @@ def draw(samples: Indices, positions_per_sample: int | Indices) -> tuple[Indices
     ordered = hashes // np.maximum(positions, 1).astype(np.uint64) * offered.astype(np.uint64)
     absent = slots >= np.minimum(positions, offered)
     return np.where(absent, -1, within), np.where(absent, NOTHING_KEPT, ordered)
+
+
+def ranked(keys: Keys, first: NDArray[np.bool_]) -> Keys:
+    """The keys, changed so that rows of `first` come before all others; the order within each part stays.
+
+    `first` is of the keys' shape, or broadcasts to it. The smallest keys of any union are then those of the rows
+    of `first`, whatever else was offered, and the rest fills what these leave free.
+
+    >>> keys = ranked(np.array([8, 6, 4], np.uint64), np.array([True, False, True]))
+    >>> np.argsort(keys).tolist(), is_first(keys).tolist()
+    ([2, 0, 1], [True, False, True])
+    """
+    halved = keys >> np.uint64(1)
+    moved = np.where(first, halved, halved | _SECOND)
+    return np.where(keys == NOTHING_KEPT, keys, moved)
+
+
+def is_first(keys: Keys) -> NDArray[np.bool_]:
+    """Which of the keys that `ranked` gave are of rows that come first."""
+    first: NDArray[np.bool_] = keys < _SECOND
+    return first
 
 
 class RowSample(Accumulator[Observation]):
@@ -155,6 +180,11 @@ class RowSample(Accumulator[Observation]):
         """float32 [rows, neurons], the rows kept, ordered by key."""
         rows: Rows = self.state()["rows"]
         return rows
+
+    def view(self) -> tuple[Keys, Rows]:
+        """Keys and rows kept, [rows] and [rows, neurons], in no order, not copied: good until the next update."""
+        self._select()
+        return self.keys[: self._used], self.rows[: self._used]
 
     def _select(self) -> None:
         """Moves the `capacity` rows of smallest key to the front and lets the others go."""

@@ -32,7 +32,7 @@ class SampleMoments(Additive[Observation]):
         return {"count": Field("int64", (neurons,)), "total": each, "total_sq": each}
 
     def update(self, seen: Observation) -> None:
-        counted = seen.summary.counted
+        counted = seen.summary.each_counted
         response = seen.summary.absolute / np.maximum(counted, 1)
         add(self.count, np.count_nonzero(counted, axis=0))
         add(self.total, np.add.reduce(response, axis=0))

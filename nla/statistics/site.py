@@ -10,32 +10,19 @@ from numpy.typing import NDArray
 
 from nla.statistics import effective_rank, histogram
 from nla.statistics.base import Accumulator, Array, Field, State
+from nla.statistics.configuration import Config, of_today, parts
 from nla.statistics.firing import Firing
 from nla.statistics.gram import Gram
 from nla.statistics.histogram import Histogram
+from nla.statistics.inputs import InputMean
 from nla.statistics.labels import Labels
 from nla.statistics.measurements import Histogram as HistogramMeasurement
 from nla.statistics.measurements import SiteMeasurements
 from nla.statistics.moments import Moments
 from nla.statistics.pre import Pre
-from nla.statistics.rows import NOTHING_KEPT, RowSample, capacity
+from nla.statistics.rows import NOTHING_KEPT, RowSample
 from nla.statistics.sample_moments import SampleMoments, lifetime_sparseness
 from nla.statistics.summary import Observation, Thresholds
-
-Config = dict[str, Any]
-
-CONFIG_TYPES: dict[str, type] = {
-    "neurons": int,
-    "labels": int,
-    "low": bool,
-    "high": bool,
-    "nonnegative": bool,
-    "exact_rank": bool,
-    "exact_histogram": bool,
-    "per_sample": bool,
-    "pre": bool,
-}
-"""What `SiteStatistics.config` holds; `per_sample` may be None, before the first batch."""
 
 
 class SiteStatistics:
@@ -67,13 +54,15 @@ class SiteStatistics:
                 "exact_histogram": exact_histogram,
                 "per_sample": per_sample,
                 "pre": False,
+                "pre_share": False,
+                "inputs": 0,
             }
         )
 
     def _build(self, config: Config) -> None:
         self._config = config
         self._parts: dict[str, Accumulator[Any]] = {
-            name: kind(**options) for name, (kind, options) in _parts(config).items()
+            name: kind(**options) for name, (kind, options) in parts(config).items()
         }
 
     @property
@@ -98,6 +87,11 @@ class SiteStatistics:
         return self._pre.rows.threshold if self._config["pre"] else NOTHING_KEPT
 
     @property
+    def samples(self) -> int:
+        """Samples seen, those left out of it that are all padding."""
+        return self._firing.samples
+
+    @property
     def extremes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Least and largest activation of each neuron, [neurons]; +inf and -inf where nothing was counted."""
         return self._moments.min, self._moments.max
@@ -115,31 +109,74 @@ class SiteStatistics:
                     if full is None:
                         raise ValueError(f"{part.name} needs every row of the batch")
                     part.update(full)
-                elif not isinstance(part, Pre):
+                elif not isinstance(part, Pre | InputMean):
                     part.update(observation)
 
-    def update_pre(self, observation: Observation) -> None:
-        """Adds z of one batch: summary and rows are z's, over the same counted positions as a's."""
-        self._extend(pre=True)
+    def update_pre(self, observation: Observation, *, share: bool = False) -> None:
+        """Adds z of one batch: summary and rows are z's, over the same counted positions as a's.
+
+        `share` says that z is observed on the fixed share of the samples only, whose keys come first (`rows.ranked`).
+        """
+        self._extend(pre=True, pre_share=share or self._config["pre_share"])
         with np.errstate(over="ignore", invalid="ignore"):
             self._pre.update(observation)
+
+    def update_inputs(self, observation: Observation) -> None:
+        """Adds one batch of what the site's producer reads: summary [G, input channels] is the inputs'."""
+        self._extend(inputs=observation.summary.neurons)
+        with np.errstate(over="ignore", invalid="ignore"):
+            self._inputs.update(observation)
+
+    def take_inputs(self, before: SiteStatistics) -> None:
+        """The producer reads the neurons of `before`, all and in their order: its means are those of the inputs."""
+        moments = before._moments
+        self._extend(inputs=len(moments.count))
+        with np.errstate(over="ignore", invalid="ignore"):
+            self._inputs.take(moments.count, moments.mean)
 
     def merge(self, other: SiteStatistics) -> None:
         """Adds all that `other` has seen.
 
+        What only one of two shards observed, both of which have samples, is not known of all samples: rows of z
+        then come down to those of the share that every shard draws, and means of inputs are dropped.
+
         Raises:
             ValueError: another site's, or gathered with other settings.
         """
-        if other._config["pre"]:
-            self._extend(pre=True)
-        if other.per_sample is not None:
-            self._extend(per_sample=other.per_sample)
-        fixed = self._config.keys() - {"per_sample", "pre"}
+        fixed = self._config.keys() - {"per_sample", "pre", "pre_share", "inputs"}
         if any(other._config[key] != self._config[key] for key in fixed):
             raise ValueError(f"statistics of another kind: {other._config}, expected {self._config}")
+        inputs = self._joint_inputs(other)
+        self._extend(**self._joint_pre(other))
+        if other.per_sample is not None:
+            self._extend(per_sample=other.per_sample)
+        if inputs:
+            self._extend(inputs=inputs)
+        else:
+            self._config["inputs"] = 0
+            self._parts.pop(InputMean.name, None)
         with np.errstate(over="ignore", invalid="ignore"):
             for name, part in other._parts.items():
-                self._parts[name].merge(part)
+                if isinstance(part, Pre) and part.config != self._pre.config:
+                    self._pre.merge(part.of_share())
+                elif name in self._parts:  # else they are inputs that were dropped
+                    self._parts[name].merge(part)
+
+    def _joint_pre(self, other: SiteStatistics) -> dict[str, bool]:
+        """How z is known of both together."""
+        ours, theirs = self._config, other._config
+        one_only = ours["pre"] != theirs["pre"] and bool(self.samples and other.samples)
+        pre = ours["pre"] or theirs["pre"]
+        return {"pre": pre, "pre_share": pre and (ours["pre_share"] or theirs["pre_share"] or one_only)}
+
+    def _joint_inputs(self, other: SiteStatistics) -> int:
+        """Input channels whose means are known of both together; 0 where they are not."""
+        ours, theirs = self._config["inputs"], other._config["inputs"]
+        if ours and theirs and ours != theirs:
+            raise ValueError(f"means of {ours} inputs and of {theirs}")
+        known: int = ours or theirs
+        lacking = (not ours and self.samples) or (not theirs and other.samples)
+        return 0 if lacking else known
 
     def copy(self) -> SiteStatistics:
         """The same statistics, to be updated apart."""
@@ -158,7 +195,7 @@ class SiteStatistics:
         """Names, types and shapes of the arrays of `state` for that configuration; takes no memory."""
         return {
             f"{name}.{field}": spec
-            for name, (kind, options) in _parts(config).items()
+            for name, (kind, options) in parts(config).items()
             for field, spec in kind.layout(**options).items()
         }
 
@@ -171,9 +208,10 @@ class SiteStatistics:
         """
         if state.keys() != cls.layout(config).keys():
             raise ValueError(f"arrays {sorted(state)}, expected {sorted(cls.layout(config))}")
+        state, config = of_today(state, config)
         made = cls.__new__(cls)
         made._config, made._parts = dict(config), {}
-        for name, (kind, options) in _parts(config).items():
+        for name, (kind, options) in parts(config).items():
             fields = {field: state[f"{name}.{field}"] for field in kind.layout(**options)}
             made._parts[name] = kind.from_state(fields, **options)
         return made
@@ -185,10 +223,14 @@ class SiteStatistics:
         silent_samples: int = 0,
         killed_samples: int = 0,
         notes: tuple[str, ...] = (),
+        ranks: bool = True,
     ) -> SiteMeasurements:
-        """Everything read out, as `lifecycle` takes it; the two sample counts come from `Liveness`."""
+        """Everything read out, as `lifecycle` takes it; the two sample counts come from `Liveness`.
+
+        Without `ranks` the effective rank is not computed, NaN of 0 rows: it costs more than all the rest.
+        """
         firing, moments = self._firing, self._moments
-        rank, rank_rows = self._effective_rank()
+        rank, rank_rows = self._effective_rank() if ranks else (float("nan"), 0)
         labels = self._parts.get("labels")
         return SiteMeasurements(
             samples=firing.samples,
@@ -213,19 +255,24 @@ class SiteStatistics:
             histogram=self._histogram(),
             silent_samples=silent_samples,
             killed_samples=killed_samples,
+            input_mean=self._inputs.mean if self._config["inputs"] else None,
             labels=labels.measure(label_names) if isinstance(labels, Labels) else None,
             notes=notes,
         )
 
-    def _extend(self, **known: bool) -> None:
+    def _extend(self, **known: bool | int) -> None:
         """Adds the accumulators that depend on what a batch has just told."""
-        news = {name: value for name, value in known.items() if self._config[name] is not value}
+        news = {name: value for name, value in known.items() if self._config[name] != value}
         if not news:
             return
         if "per_sample" in news and self._config["per_sample"] is not None:
             raise ValueError("samples have one position in one batch and several in another")
+        if "inputs" in news and self._config["inputs"]:
+            raise ValueError("another number of inputs in one batch than in another")
         config = {**self._config, **news}
-        for name, (kind, options) in _parts(config).items():
+        if "pre_share" in news and self._config["pre"]:
+            self._parts[Pre.name] = self._pre.of_share()
+        for name, (kind, options) in parts(config).items():
             if name not in self._parts:
                 self._parts[name] = kind(**options)
         self._config.update(news)  # last: other threads read `row_threshold` by what the configuration says
@@ -255,15 +302,17 @@ class SiteStatistics:
         unknown = np.full(self._config["neurons"], np.nan)
         if not self._config["pre"]:
             names = ("pre_max", "pre_mean", "pre_std")
-            return {**dict.fromkeys(names, unknown), "pre_histogram": None}
+            return {**dict.fromkeys(names, unknown), "pre_histogram": None, "pre_rows": None}
         pre = self._pre
         holds = pre.holds(self._firing.positions, self._firing.counted)
-        counts = histogram.bin_counts(pre.rows.values())
+        every, share = pre.sampled(self._firing.positions)
+        counts = histogram.bin_counts(share)
         return {
             "pre_max": np.where(holds, pre.moments.max, unknown),
             "pre_mean": np.where(holds, pre.moments.mean, unknown),
             "pre_std": np.where(holds, pre.moments.std, unknown),
             "pre_histogram": HistogramMeasurement(histogram.EDGES, counts, int(counts.sum()), False),
+            "pre_rows": every,
         }
 
     @property
@@ -290,25 +339,8 @@ class SiteStatistics:
         assert isinstance(part, Pre)
         return part
 
-
-def _parts(config: Mapping[str, Any]) -> dict[str, tuple[type[Accumulator[Any]], dict[str, Any]]]:
-    """The accumulators of a configuration and their options, by name."""
-    neurons = config["neurons"]
-    each = {"neurons": neurons}
-    parts: list[tuple[type[Accumulator[Any]], dict[str, Any]]] = [
-        (Firing, {**each, "low": config["low"], "high": config["high"]}),
-        (Moments, each),
-        (RowSample, {**each, "capacity": capacity(neurons)}),
-    ]
-    if config["per_sample"]:
-        parts.append((SampleMoments, each))
-    if config["labels"] and config["per_sample"] is not None:
-        joint = {name: config[name] for name in ("labels", "per_sample", "nonnegative")}
-        parts.append((Labels, {**each, **joint}))
-    if config["exact_rank"]:
-        parts.append((Gram, each))
-    if config["exact_histogram"]:
-        parts.append((Histogram, {}))
-    if config["pre"]:
-        parts.append((Pre, each))
-    return {kind.name: (kind, options) for kind, options in parts}
+    @property
+    def _inputs(self) -> InputMean:
+        part = self._parts["inputs"]
+        assert isinstance(part, InputMean)
+        return part

@@ -71,9 +71,14 @@ class Summary:
         return full if self.nonfinite is None else full - self.nonfinite
 
     @property
+    def each_counted(self) -> NDArray[np.int64]:
+        """`counted`, [G, C], or [G, 1] where it is the same for every neuron: arithmetic is cheaper so."""
+        return self.positions[:, None] if self.nonfinite is None else self.counted
+
+    @property
     def absolute(self) -> NDArray[np.float64]:
         """[G, C] Σ |a|."""
-        return self.total + self.counted * self.shift if self.total_abs is None else self.total_abs
+        return self.total + self.each_counted * self.shift if self.total_abs is None else self.total_abs
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,8 @@ def concatenate(summaries: Sequence[Summary]) -> Summary:
     else:
         arrays["nonfinite"] = None
     joint = Summary(per_sample=summaries[0].per_sample, shift=summaries[0].shift, **arrays)
-    return _about_one_shift(joint, summaries)
+    shifts = np.stack([summary.shift for summary in summaries])
+    return about_one_shift(joint, shifts, [len(summary.positions) for summary in summaries])
 
 
 _STACKED = ("positions", "positive", "fired", "low", "high", "total", "total_sq", "total_abs", "min", "max")
@@ -115,10 +121,15 @@ def _joined(summaries: Sequence[Summary], name: str) -> NDArray[Any] | None:
     return None if parts[0] is None else np.concatenate(parts)
 
 
-def _about_one_shift(joint: Summary, summaries: Sequence[Summary]) -> Summary:
-    """The sums taken about the first shift; exact algebra, and stable because all shifts lie in the data."""
-    shifts = np.stack([summary.shift for summary in summaries])
-    steps = np.repeat(shifts - joint.shift, [len(summary.positions) for summary in summaries], axis=0)
-    moved = joint.counted * steps
+def about_one_shift(joint: Summary, shifts: NDArray[np.float64], groups: Sequence[int]) -> Summary:
+    """`joint`, whose totals are about `shifts` [P, C] of `groups` [P] groups each, with all about the first of them.
+
+    Exact algebra, and stable because all shifts lie in the data.
+    """
+    steps = shifts - shifts[0]
+    if not steps.any():
+        return joint
+    steps = np.repeat(steps, groups, axis=0)
+    moved = joint.each_counted * steps
     total_sq = joint.total_sq + steps * (2.0 * joint.total + moved)
-    return replace(joint, total=joint.total + moved, total_sq=total_sq)
+    return replace(joint, shift=shifts[0], total=joint.total + moved, total_sq=total_sq)

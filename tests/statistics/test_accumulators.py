@@ -14,6 +14,7 @@ from observations import observe
 from nla.statistics.firing import Firing
 from nla.statistics.gram import Gram
 from nla.statistics.histogram import BINS, EDGES, Histogram
+from nla.statistics.inputs import InputMean
 from nla.statistics.labels import Labels
 from nla.statistics.liveness import Liveness
 from nla.statistics.moments import Moments
@@ -101,6 +102,8 @@ MEMBERS = {
     "histogram": Member(lambda d: Histogram(), Data.full),
     "liveness": Member(lambda d: Liveness(d.a.shape[2]), Data.alive),
     "pre": Member(lambda d: Pre(d.a.shape[2]), Data.observation),
+    "pre_share": Member(lambda d: Pre(d.a.shape[2], share=True), Data.observation),
+    "inputs": Member(lambda d: InputMean(d.a.shape[2]), Data.observation),
 }
 
 
@@ -233,6 +236,24 @@ def test_moments_equal_plain_numpy(d):
         want = [values.mean(), values.std(), np.abs(values).mean(), (values**2).sum()]
         np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-9)
         assert (moments.min[c], moments.max[c]) == (values.min(), values.max())
+
+
+@given(data())
+@settings(deadline=None)
+def test_input_means_are_those_of_the_finite_values(d):
+    inputs = one_pass(MEMBERS["inputs"], d)
+    for c, values in enumerate(d.finite()):
+        assert inputs.count[c] == len(values)
+        want = values.mean() if len(values) else np.nan
+        np.testing.assert_allclose(inputs.mean[c], want, rtol=1e-9, atol=1e-9)
+
+
+@given(data())
+@settings(deadline=None)
+def test_input_means_taken_from_the_neurons_before_are_those_observed(d):
+    moments, taken = one_pass(MEMBERS["moments"], d), InputMean(d.a.shape[2])
+    taken.take(moments.count, moments.mean)
+    assert_same_state(taken.state(), one_pass(MEMBERS["inputs"], d).state())
 
 
 def test_a_large_mean_does_not_swallow_the_variance():

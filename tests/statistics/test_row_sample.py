@@ -7,7 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nla.statistics.rows import NOTHING_KEPT, SLOTS, RowSample, capacity, draw, keys, splitmix64
+from nla.statistics.rows import (
+    NOTHING_KEPT,
+    SLOTS,
+    RowSample,
+    capacity,
+    draw,
+    is_first,
+    keys,
+    ranked,
+    splitmix64,
+)
 
 
 def test_splitmix64_gives_the_published_sequence():
@@ -110,3 +120,12 @@ def test_states_that_no_sample_has_are_refused(broken):
     }[broken]
     with pytest.raises(ValueError, match="increasing keys"):
         RowSample.from_state(state, neurons=2, capacity=8)
+
+
+def test_ranked_keys_put_some_rows_first_and_keep_the_order_within():
+    given_keys = np.array([90, 40, NOTHING_KEPT, 70, 20, 10], np.uint64)
+    first = np.array([False, True, True, False, True, False])
+    got = ranked(given_keys, first)
+    assert np.argsort(got).tolist() == [4, 1, 5, 3, 0, 2]
+    assert is_first(got).tolist() == [False, True, False, False, True, False]
+    assert got[2] == NOTHING_KEPT

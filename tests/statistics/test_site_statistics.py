@@ -9,7 +9,8 @@ from scipy.linalg import svdvals
 from scipy.stats import entropy
 
 from nla.errors import UsageError
-from nla.statistics.site import CONFIG_TYPES, SiteStatistics
+from nla.statistics.configuration import CONFIG_TYPES
+from nla.statistics.site import SiteStatistics
 from nla.statistics.summary import Thresholds
 
 RELU = Thresholds(nonnegative=True)
@@ -22,14 +23,22 @@ def _activations(count, positions, seed=0):
     return z, np.maximum(z, 0)
 
 
-def _fed(a, z=None, *, first=0, labels=None, **options):
+def _share(samples):
+    """A fifth of the samples: whose z every shard observes."""
+    return samples % 5 == 0
+
+
+def _fed(a, z=None, *, first=0, labels=None, share=False, inputs=None, **options):
     site = SiteStatistics(a.shape[2], thresholds=RELU, labels=0 if labels is None else 2, **options)
     for where in np.array_split(np.arange(len(a)), 4):
         chosen = None if labels is None else labels[where]
         seen = observe(a[where], where + first, chosen, thresholds=RELU)
         site.update(seen, a[where].reshape(-1, a.shape[2]))
-        if z is not None:
-            site.update_pre(observe(z[where], where + first))
+        seen_z = where[_share(where + first)] if share else where
+        if z is not None and len(seen_z):
+            site.update_pre(observe(z[seen_z], seen_z + first, first=_share), share=share)
+        if inputs is not None:
+            site.update_inputs(observe(inputs[where], where + first))
     return site
 
 
@@ -62,7 +71,10 @@ def test_one_position_a_sample_read_out_equals_numpy():
     assert m.effective_rank == pytest.approx(np.exp(entropy(values)), rel=1e-6)
     assert (m.effective_rank_rows, m.effective_rank_exact) == (50, False)
     assert (m.histogram.values, m.histogram.exact) == (300, False)
-    assert m.histogram.counts.sum() == m.pre_histogram.counts.sum() == 300
+    assert m.histogram.counts.sum() == 300
+    assert m.pre_histogram.counts.sum() == 60  # of the share
+    np.testing.assert_array_equal(np.sort(m.pre_rows, axis=0), np.sort(flat_z.astype(np.float32), axis=0))
+    assert m.input_mean is None
     assert m.labels is None
 
 
@@ -126,6 +138,95 @@ def test_z_observed_in_one_shard_only_leaves_the_margin_unknown_after_merging():
     unseen.merge(seen)
     m = unseen.measure()
     assert np.isnan([m.pre_max, m.pre_mean, m.pre_std]).all()
+
+
+SHARDS = ((0, 1), (1, 40), (40, 40), (40, 60))
+
+
+def _shards(kinds, positions=3):
+    """Shards whose z was observed on all samples ("a"), on the share ("s") or not at all ("-")."""
+    z, a = _activations(60, positions)
+    return [
+        _fed(a[i:j], None if kind == "-" else z[i:j], first=i, share=kind == "s")
+        for kind, (i, j) in zip(kinds, SHARDS, strict=True)
+    ]
+
+
+def _merged(parts):
+    merged = SiteStatistics(6, thresholds=RELU)
+    for part in parts:
+        merged.merge(part)
+    return merged
+
+
+@pytest.mark.parametrize("kinds", ["ssss", "sass", "asaa", "s--a", "-as-", "as-s"])
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 1, 0, 2), (2, 0, 3, 1)])
+def test_rows_of_z_seen_in_part_by_a_share_are_those_of_the_share(kinds, order):
+    z, a = _activations(60, 3)
+    seen = np.zeros(60, bool)
+    for kind, (i, j) in zip(kinds, SHARDS, strict=True):
+        seen[i:j] = kind != "-"
+    where = np.flatnonzero(seen & _share(np.arange(60)))
+    want = SiteStatistics(6, thresholds=RELU)
+    want.update(observe(a, np.arange(60), thresholds=RELU))
+    want.update_pre(observe(z[where], where, first=_share), share=True)
+    parts = _shards(kinds)
+    merged = _merged([parts[k] for k in order])
+    assert merged.config == want.config
+    for name in ("pre.keys", "pre.rows"):
+        np.testing.assert_array_equal(merged.state()[name], want.state()[name])
+    got, expected = merged.measure(), want.measure()
+    assert got.pre_histogram.counts.tolist() == expected.pre_histogram.counts.tolist()
+    assert len(got.pre_rows) == len(expected.pre_rows) == 3 * len(where)
+    assert np.isnan(got.pre_max).all()
+
+
+def test_rows_of_z_seen_on_all_samples_are_of_all_with_the_share_first():
+    z, a = _activations(2000, 3)
+    merged = _merged([_fed(a[:700], z[:700]), _fed(a[700:], z[700:], first=700)])
+    whole = _fed(a, z)
+    np.testing.assert_array_equal(merged.state()["pre.rows"], whole.state()["pre.rows"])
+    m = merged.measure()
+    assert m.pre_rows.shape == (2048, 6)
+    assert m.pre_histogram.values == 3 * 400 * 6
+    share = z[_share(np.arange(2000))].astype(np.float32).reshape(-1, 6)
+    assert set(map(tuple, share)) <= set(map(tuple, m.pre_rows))
+
+
+def test_z_seen_on_a_share_only_gives_the_rows_of_the_share():
+    z, a = _activations(60, 1)
+    m = _fed(a, z, share=True).measure()
+    want = np.sort(z[_share(np.arange(60)), 0].astype(np.float32), axis=0)
+    np.testing.assert_array_equal(np.sort(m.pre_rows, axis=0), want)
+
+
+def test_means_of_inputs_survive_a_merge_where_every_shard_has_them():
+    _, a = _activations(60, 3)
+    x = np.random.default_rng(1).normal(size=(60, 5, 2))
+    parts = [_fed(a[i:j], first=i, inputs=x[i:j]) for i, j in SHARDS]
+    np.testing.assert_allclose(_merged(parts).measure().input_mean, x.mean(axis=(0, 1)), rtol=1e-12)
+    lacking = _fed(a[40:], first=40)
+    for some in ([*parts[:2], lacking], [lacking, *parts[:2]], [parts[1], lacking, parts[0]]):
+        merged = _merged(some)
+        assert merged.measure().input_mean is None
+        again = SiteStatistics.from_state(merged.state(), merged.config)
+        assert again.measure().input_mean is None
+
+
+def test_means_of_other_inputs_do_not_merge():
+    _, a = _activations(10, 3)
+    one, other = (_fed(a, inputs=np.ones((10, 1, n))) for n in (2, 3))
+    with pytest.raises(ValueError, match="means of 2 inputs and of 3"):
+        one.merge(other)
+    with pytest.raises(ValueError, match="another number of inputs"):
+        one.update_inputs(observe(np.ones((1, 1, 3)), np.arange(1)))
+
+
+def test_inputs_that_are_the_neurons_of_another_site_have_their_means():
+    _, a = _activations(30, 3)
+    before, site = _fed(a), _fed(a)
+    site.take_inputs(before)
+    np.testing.assert_array_equal(site.measure().input_mean, before.measure().mean)
 
 
 def test_z_that_is_not_finite_where_a_is_leaves_that_neurons_margin_unknown():

@@ -20,6 +20,23 @@ WORTH_NUMBA = 1 << 30
 """Activations above which numba wins back its start: 0.4 s, and 2 to 3 s where nothing is cached."""
 
 
+class Sums(Protocol):
+    """The sums over several tensors of one site, one call for each; for one thread.
+
+    The methods add groups behind those of the calls before, and are else those of `Kernel`.
+    """
+
+    def columns(self, a: NDArray[Any], runs: NDArray[np.int64], groups: int) -> None: ...
+
+    def maps(self, a: NDArray[Any]) -> None: ...
+
+    def blocked(self, a: NDArray[Any], channels: int) -> None: ...
+
+    def summary(self) -> Summary:
+        """The groups of all calls, of which there was one at least, about one shift."""
+        ...
+
+
 class Kernel(Protocol):
     """One way to sum up a tensor; safe to call from several threads, and never raising on NaN or infinity.
 
@@ -29,6 +46,10 @@ class Kernel(Protocol):
     """
 
     name: str
+
+    def sums(self, thresholds: Thresholds, per_sample: bool) -> Sums:
+        """Sums without any call yet; `per_sample` must be True for `maps` and `blocked`."""
+        ...
 
     def columns(
         self, a: NDArray[Any], runs: NDArray[np.int64], groups: int, thresholds: Thresholds, per_sample: bool
@@ -96,4 +117,4 @@ def _numpy() -> Kernel:
     return NumpyKernel()
 
 
-__all__ = ["NAMES", "WORTH_NUMBA", "Kernel", "load"]
+__all__ = ["NAMES", "WORTH_NUMBA", "Kernel", "Sums", "load"]

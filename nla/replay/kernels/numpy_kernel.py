@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from nla.replay.kernels.sums import (
     Array,
+    Fields,
     Runs,
-    Sums,
     checked,
     counted,
     exact_blocked,
@@ -28,7 +28,7 @@ from nla.replay.kernels.sums import (
     probes,
     reference,
 )
-from nla.statistics.summary import Summary, Thresholds
+from nla.statistics.summary import Summary, Thresholds, concatenate
 
 _PIECE = 1 << 16
 """Values handled at a time: 256 KB."""
@@ -47,6 +47,9 @@ class NumpyKernel:
 
     name = "numpy"
 
+    def sums(self, thresholds: Thresholds, per_sample: bool) -> _Sums:
+        return _Sums(self, thresholds, per_sample)
+
     def silent(self, a: Array, threshold: float) -> NDArray[np.bool_]:
         return silent_rows(a, threshold)
 
@@ -56,7 +59,7 @@ class NumpyKernel:
         if values is None:
             return exact_columns(a, runs, groups, thresholds, per_sample)
         with np.errstate(all="ignore"):
-            sums = Sums(groups, reference(probes(values, runs, _PROBES)), thresholds)
+            sums = Fields(groups, reference(probes(values, runs, _PROBES)), thresholds)
             shift, every = sums.shift.astype(np.float32), slice(None)
             for first, end, group in runs:
                 _columns(values[first:end], shift, thresholds).add_to(sums, group, every)
@@ -70,7 +73,7 @@ class NumpyKernel:
             return exact_maps(a, thresholds)
         groups, _, positions = values.shape
         with np.errstate(all="ignore"):
-            sums = Sums(groups, _amid(values[..., None]), thresholds)
+            sums = Fields(groups, _amid(values[..., None]), thresholds)
             for g in range(groups):
                 _add_maps(sums, g, values[g])
         if not sums.finite:
@@ -83,12 +86,34 @@ class NumpyKernel:
             return exact_blocked(a, channels, thresholds)
         groups, _, positions, _ = values.shape
         with np.errstate(all="ignore"):
-            sums = Sums(groups, _amid(values), thresholds)
+            sums = Fields(groups, _amid(values), thresholds)
             for g in range(groups):
                 _add_slabs(sums, g, values[g])
         if not sums.finite:  # perhaps in the padding only
             return exact_blocked(a, channels, thresholds)
         return first_channels(sums.summary(np.full(groups, positions, np.int64), True), channels)
+
+
+class _Sums:
+    """See `nla.replay.kernels.Sums`."""
+
+    def __init__(self, kernel: NumpyKernel, thresholds: Thresholds, per_sample: bool) -> None:
+        self._kernel = kernel
+        self._thresholds = thresholds
+        self._per_sample = per_sample
+        self._summaries: list[Summary] = []
+
+    def columns(self, a: Array, runs: Runs, groups: int) -> None:
+        self._summaries.append(self._kernel.columns(a, runs, groups, self._thresholds, self._per_sample))
+
+    def maps(self, a: Array) -> None:
+        self._summaries.append(self._kernel.maps(a, self._thresholds))
+
+    def blocked(self, a: Array, channels: int) -> None:
+        self._summaries.append(self._kernel.blocked(a, channels, self._thresholds))
+
+    def summary(self) -> Summary:
+        return concatenate(self._summaries)
 
 
 def as_float32(a: Array) -> NDArray[np.float32] | None:
@@ -118,7 +143,7 @@ def _amid(maps: Array) -> Array:
 
 
 class _Part(NamedTuple):
-    """The sums over one piece of one group: what is added to a `Sums`."""
+    """The sums over one piece of one group: what is added to `Fields`."""
 
     floats: Array
     """[2 or 3, channels] float64"""
@@ -127,7 +152,7 @@ class _Part(NamedTuple):
     least: Array
     most: Array
 
-    def add_to(self, sums: Sums, g: int, at: slice) -> None:
+    def add_to(self, sums: Fields, g: int, at: slice) -> None:
         """Add this to group g and the channels `at`."""
         sums.floats[:, g, at] += self.floats
         sums.counts[:, g, at] += self.counts
@@ -218,7 +243,7 @@ def _divisor(count: int, least: int, most: int) -> int:
     return max((d for d in range(least, most + 1) if count % d == 0), default=0)
 
 
-def _add_maps(sums: Sums, g: int, x: Array) -> None:
+def _add_maps(sums: Fields, g: int, x: Array) -> None:
     """Add x [C, P] to group g: along the rows where they are long, else transposed."""
     channels, positions = x.shape
     chunk = _divisor(positions, 32, _LARGEST_CHUNK) if positions >= _LONG else 0
@@ -232,7 +257,7 @@ def _add_maps(sums: Sums, g: int, x: Array) -> None:
         _rows(x[at], chunk, shift[at], sums.thresholds).add_to(sums, g, at)
 
 
-def _add_slabs(sums: Sums, g: int, x: Array) -> None:
+def _add_slabs(sums: Fields, g: int, x: Array) -> None:
     """Add x [B, P, b] to group g: neighbouring positions are summed apart, as if they were channels."""
     blocks, positions, block = x.shape
     across = _divisor(positions, 16, 64) if positions >= _LONG else 0
@@ -246,7 +271,7 @@ def _add_slabs(sums: Sums, g: int, x: Array) -> None:
         _columns(slab, np.tile(shift[at], across), sums.thresholds).folded(across).add_to(sums, g, at)
 
 
-def _add_transposed(sums: Sums, g: int, x: Array) -> None:
+def _add_transposed(sums: Fields, g: int, x: Array) -> None:
     """Add x [B, P, b] to group g, whose channels are B × b: transposed in pieces to [P, channels]."""
     blocks, positions, block = x.shape
     shift = sums.shift.astype(np.float32)

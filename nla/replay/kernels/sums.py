@@ -67,7 +67,7 @@ def checked(runs: Runs, rows: int, groups: int) -> Runs:
     return runs
 
 
-class Sums:
+class Fields:
     """The fields of a Summary while they are added up; arrays [field, groups, channels]."""
 
     def __init__(self, groups: int, shift: Array, thresholds: Thresholds) -> None:
@@ -133,7 +133,7 @@ def probes(a: Array, runs: Runs, count: int) -> Array:
     return rows
 
 
-def exact(parts: Iterator[tuple[int, Array]], sums: Sums) -> Sums:
+def exact(parts: Iterator[tuple[int, Array]], sums: Fields) -> Fields:
     """`sums` with every (group, [n, C]) part added in float64, non-finite values counted and left out."""
     with np.errstate(over="ignore", under="ignore"):
         for group, part in parts:
@@ -143,7 +143,7 @@ def exact(parts: Iterator[tuple[int, Array]], sums: Sums) -> Sums:
     return sums
 
 
-def _add_exact(sums: Sums, g: int, x: NDArray[np.float64]) -> None:
+def _add_exact(sums: Fields, g: int, x: NDArray[np.float64]) -> None:
     good = np.isfinite(x)
     sums.nonfinite[g] += (~good).sum(axis=0)
     x = np.where(good, x, np.nan)  # every comparison with NaN is False
@@ -166,7 +166,7 @@ def _comparisons(thresholds: Thresholds, x: Array, size: Array) -> Iterator[Arra
 def exact_columns(a: Array, runs: Runs, groups: int, thresholds: Thresholds, per_sample: bool) -> Summary:
     """`Kernel.columns` in float64, for any float dtype and any value."""
     runs = checked(runs, len(a), groups)
-    sums = Sums(groups, reference(probes(a, runs, _ROWS)), thresholds)
+    sums = Fields(groups, reference(probes(a, runs, _ROWS)), thresholds)
     parts = ((int(group), a[first:end]) for first, end, group in runs)
     return exact(parts, sums).summary(counted(runs, groups), per_sample)
 
@@ -174,8 +174,10 @@ def exact_columns(a: Array, runs: Runs, groups: int, thresholds: Thresholds, per
 def exact_maps(a: Array, thresholds: Thresholds) -> Summary:
     """`Kernel.maps` in float64, for any float dtype and any value."""
     groups, channels, positions = a.shape
-    rows = a[0, :, :_ROWS].T if groups else np.zeros((0, channels), a.dtype)
-    sums = exact(((g, a[g].T) for g in range(groups)), Sums(groups, reference(rows), thresholds))
+    rows = np.zeros((0, channels), a.dtype)
+    if groups and positions:  # some positions of the first map, and one of each of some maps
+        rows = np.concatenate([a[0, :, :_ROWS].T, a[:_ROWS, :, 0]])
+    sums = exact(((g, a[g].T) for g in range(groups)), Fields(groups, reference(rows), thresholds))
     return sums.summary(np.full(groups, positions, np.int64), True)
 
 
