@@ -9,6 +9,7 @@ norm of that slice.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from functools import cache
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -17,6 +18,12 @@ import numpy as np
 from nla.activations import Activation
 
 ROLES = ("mlp_pre", "mlp_post", "attn_out", "head", "conv", "dense", "recurrent", "linear")
+
+ARRAYS = {"out_norm": "float64", "groups": "int64"}
+"""The fields of a site that are arrays [neurons], by the type of their elements."""
+
+MOST_GROUPS = 1 << 24
+"""Channels of a graph that can be cut: in one with more, none can."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,14 @@ class Producer:
     groups: int = 1
     channel_offset: int = 0
     """First output channel of the producer that belongs to the site (a Split or Slice lies between)."""
+    shape: tuple[int, ...] | None = None
+    """Shape of `weight` in the checkpoint, where it is known."""
+    data: str | None = None
+    """Name of the tensor that the node multiplies; None where that holds no floats, or is not known."""
+    data_axis: int = -1
+    """Axis of `data`, counted from the end, along which its input channels lie."""
+    inputs: int = 0
+    """Number of its input channels, those of all groups; 0 where they lie on several axes, or it is not known."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +61,11 @@ class Consumer:
     site: str | None = None
     """The site that this consumer produces, where there is one."""
     parameters_per_neuron: int = 0
+    shape: tuple[int, ...] | None = None
+    """Shape of `weight` in the checkpoint, where it is known."""
+    places: tuple[int, ...] | None = None
+    """(first, stride, count, step): along `weight_axis` neuron k holds first + k·stride + step·(0 … count - 1);
+    None where it is not known, or not so regular."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +90,20 @@ class Site:
     """Sites that feed every input channel of the producers, in channel order; None: something else feeds them too."""
     coupled: tuple[str, ...] = ()
     """Sites whose channels must be cut together with this one's."""
+    shielded_by: tuple[str, ...] = ()
+    """Of these, sites that leave nothing of this one's channel to be read where theirs is zero."""
     bottleneck: bool = False
     """True where every path from the inputs to the outputs passes here: if it is silent, the network is."""
     parameters_in: int = 0
     """Incoming parameters of one neuron: its weights, bias, and per-channel parameters on the way."""
     out_norm: np.ndarray | None = field(default=None, compare=False, repr=False)
     """float64 [neurons], Euclidean norm of each neuron's outgoing weights; None where a consumer is unknown."""
+    groups: np.ndarray | None = field(default=None, compare=False, repr=False)
+    """int64 [neurons], the group of channels that leaves the graph with each neuron, numbered over the whole graph;
+    -1 for a neuron that cannot leave. None at pre-activations and other sites without an activation of their own
+    (`mlp_pre`, `linear`), whose neurons leave with those behind, and in recordings of earlier versions."""
+    kept: str | None = None
+    """What keeps neurons of group -1 in the graph, a noun phrase that goes on from 'kept by'; None: all can leave."""
 
     @property
     def channel_axis(self) -> int:
@@ -84,17 +112,18 @@ class Site:
         return axis if self.rank is None or axis >= 0 else axis + self.rank
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; `out_norm` is an array and travels beside it."""
-        plain = {
-            f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("out_norm", "activation")
-        }
+        """Plain values for JSON; `out_norm` and `groups` are arrays and travel beside it."""
+        apart = (*ARRAYS, "activation")
+        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in apart}
         plain["activation"] = self.activation.to_dict()
         plain["producers"] = [asdict(p) for p in self.producers]
         plain["consumers"] = [asdict(c) for c in self.consumers]
         return plain
 
     @classmethod
-    def from_dict(cls, plain: dict[str, Any], out_norm: np.ndarray | None = None) -> Site:
+    def from_dict(
+        cls, plain: dict[str, Any], out_norm: np.ndarray | None = None, groups: np.ndarray | None = None
+    ) -> Site:
         """The inverse of `to_dict`.
 
         Raises:
@@ -102,12 +131,12 @@ class Site:
         """
         values = dict(plain)
         values["activation"] = Activation.from_dict(values["activation"])
-        values["producers"] = tuple(Producer(**p) for p in values["producers"])
-        values["consumers"] = tuple(Consumer(**c) for c in values["consumers"])
-        for name in ("channel_axes", "coupled"):
-            values[name] = tuple(values[name])
+        values["producers"] = tuple(Producer(**_with_shape(p)) for p in values["producers"])
+        values["consumers"] = tuple(Consumer(**_with_shape(c)) for c in values["consumers"])
+        for name in ("channel_axes", "coupled", "shielded_by"):
+            values[name] = tuple(values.get(name, ()))
         values["upstream"] = None if values["upstream"] is None else tuple(values["upstream"])
-        return checked(replace(cls(**values), out_norm=out_norm))
+        return checked(replace(cls(**values), out_norm=out_norm, groups=groups))
 
 
 @dataclass(frozen=True)
@@ -174,38 +203,66 @@ class Survey:
         )
 
 
+def _with_shape(plain: dict[str, Any]) -> dict[str, Any]:
+    """The values of a Producer or Consumer, lists as tuples; one of an earlier version has no shape."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()}
+
+
 def _shape(plain: list[int | str | None] | None) -> tuple[int | str | None, ...] | None:
     return None if plain is None else tuple(plain)
 
 
 def sites_to_plain(sites: tuple[Site, ...]) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
-    """Sites as plain values, and their `out_norm` as arrays `out_norm/0`, `out_norm/1`, … where it is known."""
-    arrays = {f"out_norm/{k}": site.out_norm for k, site in enumerate(sites) if site.out_norm is not None}
+    """Sites as plain values, and their arrays, where known, as `out_norm/0`, `groups/0`, `out_norm/1`, …"""
+    arrays = {
+        f"{name}/{k}": array
+        for k, site in enumerate(sites)
+        for name in ARRAYS
+        if (array := getattr(site, name)) is not None
+    }
     return [site.to_dict() for site in sites], arrays
 
 
 def sites_from_plain(plain: list[dict[str, Any]], arrays: dict[str, np.ndarray]) -> tuple[Site, ...]:
     """The inverse of `sites_to_plain`."""
-    return tuple(Site.from_dict(site, arrays.get(f"out_norm/{k}")) for k, site in enumerate(plain))
+    return tuple(
+        Site.from_dict(site, **{name: arrays.get(f"{name}/{k}") for name in ARRAYS})
+        for k, site in enumerate(plain)
+    )
 
 
 _Made = TypeVar("_Made")
+
+
+@cache
+def _hints(kind: Any) -> dict[str, Any]:
+    """The declared types of a dataclass's fields: reading them off the source's strings is slow."""
+    return get_type_hints(kind)
 
 
 def checked(made: _Made) -> _Made:
     """A value of this module that was built from a file, unless a field is of another type than it declares.
 
     Raises:
-        ValueError: a field of another type, or a site without neurons, of an unknown role or without an axis.
+        ValueError: a field of another type, or a site without neurons, of an unknown role or without an axis,
+            or with groups or shapes that no graph has.
     """
-    hints = get_type_hints(type(made))
+    kind: Any = type(made)
+    hints = _hints(kind)
     wrong = [name for name, kind in hints.items() if not _is_a(getattr(made, name), kind)]
     if isinstance(made, Site) and not wrong:
         right = made.role in ROLES and made.neurons > 0 and made.unit_size > 0 and made.channel_axes
         wrong = [] if right else ["role, neurons, unit_size or channel_axes"]
+        wrong += [] if _good_groups(made.groups) else ["groups"]
+        shapes = [layer.shape or () for layer in made.producers] + [c.shape or () for c in made.consumers]
+        wrong += ["shapes"] if any(size < 0 for shape in shapes for size in shape) else []
     if wrong:
         raise ValueError(f"a {type(made).__name__} with strange {', '.join(wrong)}")
     return made
+
+
+def _good_groups(groups: np.ndarray | None) -> bool:
+    return groups is None or not groups.size or bool(groups.min() >= -1 and groups.max() < MOST_GROUPS)
 
 
 def _is_a(value: object, kind: Any) -> bool:
@@ -220,6 +277,6 @@ def _is_a(value: object, kind: Any) -> bool:
     if (
         isinstance(kind, type) and is_dataclass(kind) and kind.__module__ == __name__
     ):  # an Activation has checked itself
-        hints = get_type_hints(kind)
+        hints = _hints(kind)
         return isinstance(value, kind) and all(_is_a(getattr(value, name), hints[name]) for name in hints)
     return type(value) is kind

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,10 +10,12 @@ import numpy as np
 from nla.activations import Activation
 from nla.graph import drafts, query
 from nla.graph.channels import NOBODY, Channels
+from nla.graph.coupling import Coupling
 from nla.graph.drafts import Draft, What
 from nla.graph.norms import Norms
 from nla.graph.origins import Origins
 from nla.graph.producers import after_bias
+from nla.graph.shielding import shielded
 from nla.graph.sources import AttentionSource, WeightedSource
 from nla.graph.topology import bottlenecks
 from nla.graph.walk import Walk
@@ -22,9 +25,14 @@ from nla.site import Consumer, Site
 _IDENTITY = Activation.named("Identity")
 
 
-def assemble(walk: Walk, include: frozenset[str]) -> tuple[Site, ...]:
-    """The sites of a finished walk, in graph order."""
-    return _Assembly(walk, include).sites()
+def assemble(
+    walk: Walk, include: frozenset[str], coupling: Coupling | None = None, *, norms: bool = True
+) -> tuple[Site, ...]:
+    """The sites of a finished walk, in graph order; `coupling` is the walk's, where the caller has it.
+
+    Without `norms` no weight is read, and `out_norm` is None.
+    """
+    return _Assembly(walk, include, coupling or Coupling(walk), norms).sites()
 
 
 @dataclass(frozen=True)
@@ -37,11 +45,32 @@ class _Read:
     """Sources of the readers' own outputs."""
 
 
+def regular(number: np.ndarray, neurons: int) -> tuple[int, int, int, int] | None:
+    """(first, stride, count, step) of the places that bear each neuron's number, where they are so regular.
+
+    >>> regular(np.array([-1, 0, 0, 1, 1]), 2), regular(np.array([0, 1, 0, 1]), 2), regular(np.array([1, 0]), 2)
+    ((1, 2, 2, 1), (0, 1, 2, 2), (1, -1, 1, 1))
+    """
+    places = np.argsort(number, kind="stable")[np.count_nonzero(number == NOBODY) :]
+    if not len(places) or len(places) % neurons:
+        return None
+    each = places.reshape(neurons, -1)
+    stride = int(each[1, 0] - each[0, 0]) if neurons > 1 else 1
+    step = int(each[0, 1] - each[0, 0]) if each.shape[1] > 1 else 1
+    first = int(each[0, 0])
+    straight = first + stride * np.arange(neurons)[:, None] + step * np.arange(each.shape[1])
+    same = np.array_equal(each, straight) and np.array_equal(
+        number[places], np.repeat(np.arange(neurons), each.shape[1])
+    )
+    return (first, stride, each.shape[1], step) if same else None
+
+
 class _Assembly:
-    def __init__(self, walk: Walk, include: frozenset[str]) -> None:
+    def __init__(self, walk: Walk, include: frozenset[str], coupling: Coupling, norms: bool) -> None:
         self._walk = walk
+        self._coupling = coupling
         self._flow = walk.flow
-        self._norms = Norms(walk.flow.constants)
+        self._norms = Norms(walk.flow.constants) if norms else None
         self._origins = Origins(walk.flow, walk.drafts)
         self._drafts = list(walk.drafts)
         if "linear" in include:
@@ -55,11 +84,11 @@ class _Assembly:
     def sites(self) -> tuple[Site, ...]:
         """All sites, those asked for besides included."""
         made_by = self._makers()
-        groups = self._groups()
+        coupled = self._coupling.sharing([query.name(draft.value) for draft in self._in_order()])
         placed: list[tuple[int, Site]] = []
         taken: set[str] = set()
-        for draft in sorted(self._drafts, key=lambda draft: draft.order):
-            site = self._site(draft, made_by, groups)
+        for draft in self._in_order():
+            site = self._site(draft, made_by, coupled)
             before = self._before(draft, site) if self._pre and site.role == "mlp_post" else None
             for extra in (before, (draft.order, site)):
                 if extra is not None and extra[1].name not in taken:
@@ -67,11 +96,10 @@ class _Assembly:
                     placed.append(extra)
         return tuple(site for _, site in sorted(placed, key=lambda entry: entry[0]))
 
-    def _site(self, draft: Draft, made_by: dict[int, str], groups: dict[int, list[str]]) -> Site:
+    def _site(self, draft: Draft, made_by: dict[int, str], coupled: dict[str, tuple[str, ...]]) -> Site:
         origin = self._origins.of(draft)
         reads = self._reads(draft, made_by)
         name = query.name(draft.value)
-        coupled = groups.get(self._flow.sources.group(draft.source), ())
         node = draft.value.producer()
         return Site(
             name=name,
@@ -87,11 +115,18 @@ class _Assembly:
             gate=None if draft.what.gate is None else query.name(draft.what.gate),
             up=None if draft.what.up is None else query.name(draft.what.up),
             upstream=origin.upstream,
-            coupled=tuple(other for other in coupled if other != name),
+            coupled=coupled[name],
+            shielded_by=self._shields(draft, coupled[name]),
             bottleneck=node in self._crossed,
             parameters_in=origin.parameters,
             out_norm=reads.norm,
+            groups=None if draft.what.found == drafts.LINEAR else self._coupling.groups(name),
+            kept=None if draft.what.found == drafts.LINEAR else self._coupling.kept(name),
         )
+
+    def _shields(self, draft: Draft, coupled: Sequence[str]) -> tuple[str, ...]:
+        others = {query.name(other.value): other for other in self._walk.drafts} if coupled else {}
+        return tuple(name for name in coupled if name in others and shielded(self._walk, draft, others[name]))
 
     def _rank(self, draft: Draft) -> int | None:
         known = self._flow.shapes.rank(draft.value)
@@ -140,16 +175,13 @@ class _Assembly:
     def _makers(self) -> dict[int, str]:
         """The first site that each weighted source feeds, by source id."""
         made: dict[int, str] = {}
-        for draft in sorted(self._drafts, key=lambda draft: draft.order):
+        for draft in self._in_order():
             for source in (draft.source, *self._origins.sources(draft)):
                 made.setdefault(source, query.name(draft.value))
         return made
 
-    def _groups(self) -> dict[int, list[str]]:
-        groups: dict[int, list[str]] = {}
-        for draft in sorted(self._drafts, key=lambda draft: draft.order):
-            groups.setdefault(self._flow.sources.group(draft.source), []).append(query.name(draft.value))
-        return groups
+    def _in_order(self) -> list[Draft]:
+        return sorted(self._drafts, key=lambda draft: draft.order)
 
     def _reads(self, draft: Draft, made_by: dict[int, str]) -> _Read:
         found, complete, leak = self._flow.sources.readers(draft.source, draft.neurons)
@@ -164,17 +196,20 @@ class _Assembly:
             makers.append(use.maker)
             columns = int(mine.sum()) // draft.neurons
             root, axes = self._flow.constants.root(layer.weight)
+            shape = self._flow.constants.shape(root)
+            axis = axes[layer.weight_in_axis] if layer.weight_in_axis < len(axes) else layer.weight_in_axis
+            whole = shape is not None and -len(shape) <= axis < len(shape) and shape[axis] == len(number)
             consumers[layer] = Consumer(
                 node=query.node_name(layer.node),
                 op_type=query.kind(layer.node),
                 weight=query.name(root),
-                weight_axis=axes[layer.weight_in_axis]
-                if layer.weight_in_axis < len(axes)
-                else layer.weight_in_axis,
+                weight_axis=axis,
                 site=made_by.get(use.maker),
                 parameters_per_neuron=layer.parameters_per_input * max(1, columns),
+                shape=shape,
+                places=regular(number, draft.neurons) if whole else None,
             )
-            squared = None if total is None else self._norms.squared(layer)
+            squared = None if total is None or self._norms is None else self._norms.squared(layer)
             if total is None or squared is None:
                 total = None
             else:

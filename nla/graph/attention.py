@@ -55,7 +55,7 @@ def _is_softmax(node: ir.Node) -> bool:
 def weighed(flow: Flow, node: ir.Node) -> Fact:
     """The fact of values weighed with softmaxed scores, by MatMul or Einsum; None where the node is not that."""
     output = query.output(node)
-    parts = _by_einsum(flow, node) or _by_matmul(flow, node)
+    parts = scores_and_values(flow, node)
     if parts is None or output is None:
         return None
     scores, values, axes = parts
@@ -66,7 +66,7 @@ def weighed(flow: Flow, node: ir.Node) -> Fact:
     ranks = [rank for rank in map(flow.rank, (scores, values, output)) if rank is not None]
     if size is None or not ranks:
         return flow.lose(node, "attention whose heads have no known size", flow.fact(values))
-    if axes.heads is None or (axes.heads == _STACKED and max(ranks) < 4):
+    if axes.heads is None or (axes.heads == STACKED and max(ranks) < 4):
         # one head, or heads beside the batch
         return _source(flow, output, {axes.channels: size}, None, values)
     places = ((output, axes.heads), (scores, axes.score_heads), (values, axes.value_heads))
@@ -76,22 +76,27 @@ def weighed(flow: Flow, node: ir.Node) -> Fact:
     return _source(flow, output, {axes.heads: max(known), axes.channels: size}, axes.heads, values)
 
 
-_STACKED = -3
+STACKED = -3
 """Axis of heads in a stack of matrices [batch, heads, tokens, channels]."""
 
 
 @dataclass(frozen=True)
-class _Axes:
+class Axes:
     """Where heads and their channels lie; None where the operator shows no heads."""
 
     channels: int
-    heads: int | None = _STACKED
+    heads: int | None = STACKED
     value_channels: int = -1
-    value_heads: int = _STACKED
-    score_heads: int = _STACKED
+    value_heads: int = STACKED
+    score_heads: int = STACKED
 
 
-def _by_matmul(flow: Flow, node: ir.Node) -> tuple[ir.Value, ir.Value, _Axes] | None:
+def scores_and_values(flow: Flow, node: ir.Node) -> tuple[ir.Value, ir.Value, Axes] | None:
+    """What a MatMul or Einsum weighs values with, the values, and where heads lie; None where it does not."""
+    return _by_einsum(flow, node) or _by_matmul(flow, node)
+
+
+def _by_matmul(flow: Flow, node: ir.Node) -> tuple[ir.Value, ir.Value, Axes] | None:
     """(scores, values, axes) where the node weighs values with scores."""
     left, right = query.operand(node, 0), query.operand(node, 1)
     if query.kind(node) not in ("MatMul", "com.microsoft.FusedMatMul") or left is None or right is None:
@@ -99,11 +104,11 @@ def _by_matmul(flow: Flow, node: ir.Node) -> tuple[ir.Value, ir.Value, _Axes] | 
     if left in flow.constants or right in flow.constants:
         return None
     if left in flow.probabilities:
-        return left, right, _Axes(-1, value_channels=-1)
-    return (right, left, _Axes(-2, value_channels=-2)) if right in flow.probabilities else None
+        return left, right, Axes(-1, value_channels=-1)
+    return (right, left, Axes(-2, value_channels=-2)) if right in flow.probabilities else None
 
 
-def _by_einsum(flow: Flow, node: ir.Node) -> tuple[ir.Value, ir.Value, _Axes] | None:
+def _by_einsum(flow: Flow, node: ir.Node) -> tuple[ir.Value, ir.Value, Axes] | None:
     letters = terms(node)
     if letters is None:
         return None
@@ -118,9 +123,9 @@ def _by_einsum(flow: Flow, node: ir.Node) -> tuple[ir.Value, ir.Value, _Axes] | 
         return None
     channels, in_values = letters.out.index(own[0]) - len(letters.out), letters.right.index(own[0])
     if not shared:
-        return scores, values, _Axes(channels, None, in_values - len(letters.right))
+        return scores, values, Axes(channels, None, in_values - len(letters.right))
     places = [term.index(shared[0]) - len(term) for term in (letters.out, letters.right, letters.left)]
-    return scores, values, _Axes(channels, places[0], in_values - len(letters.right), places[1], places[2])
+    return scores, values, Axes(channels, places[0], in_values - len(letters.right), places[1], places[2])
 
 
 def _source(

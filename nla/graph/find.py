@@ -18,8 +18,14 @@ def find_sites(
     `mlp_pre` (pre-activations of MLP sites). The model is not changed. Weights are read for `out_norm`
     only, in blocks.
     """
+    walk = walked(model)
+    return assemble(walk, include), tuple(walk.not_understood)
+
+
+def walked(model: ir.Model) -> Walk:
+    """The finished walk over a model, for who needs more of it than its sites."""
     walk = Walk(model.graph)
     for node in walk.nodes:
         walk.visit(node)
     walk.finish()
-    return assemble(walk, include), tuple(walk.not_understood)
+    return walk

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import onnx_ir as ir
 
 from nla.graph import drafts, query
 from nla.graph.channels import NOBODY, Channels, Fact, Numbers
@@ -14,6 +15,9 @@ from nla.graph.flow import Flow
 from nla.graph.sources import AttentionSource, SiteSource, WeightedSource
 from nla.graph.weighted import Weighted
 from nla.site import Producer
+
+_FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE)
+_INTEGER_LAYERS = ("MatMulInteger", "ConvInteger", "QLinearMatMul", "QLinearConv", "com.microsoft.QGemm")
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,10 @@ class Origins:
             weight_axis=axes[axis] if axis < len(axes) else axis,
             groups=layer.groups,
             channel_offset=offset,
+            shape=self._flow.constants.shape(root),
+            data=query.name(layer.data) if _holds_floats(layer) else None,
+            data_axis=layer.in_axes[0],
+            inputs=layer.inputs if len(layer.in_axes) == 1 else 0,
         )
 
     def _parameters(self, fact: Channels, found: list[tuple[int, Numbers, Channels]]) -> int:
@@ -156,3 +164,9 @@ class Origins:
                 return None
             names.append(query.name(self._drafts[entry.site].value))
         return tuple(names)
+
+
+def _holds_floats(layer: Weighted) -> bool:
+    """True unless the node multiplies quantised numbers: the mean of these is not that of what they stand for."""
+    known = layer.data.dtype
+    return known in _FLOATS if known is not None else query.kind(layer.node) not in _INTEGER_LAYERS

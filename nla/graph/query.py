@@ -11,6 +11,9 @@ STANDARD = ("", "ai.onnx")
 
 CONTROL_FLOW = ("If", "Loop", "Scan")
 
+SIZES = ("Shape", "Size")
+"""Operators that read a tensor's size and nothing that it holds."""
+
 RANDOM = frozenset(
     ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli")
 )

@@ -12,6 +12,10 @@ from nla.graph.channels import Channels, fresh
 from nla.graph.constants import Constants
 from nla.graph.weighted import Weighted
 
+_MOVED = ("Expand", "Slice", "Identity", "Reshape", "Transpose", "Unsqueeze", "Squeeze")
+_MOVES = 8
+"""Steps between zeros and a state that starts with them; exporters write one or two."""
+
 _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
 
@@ -44,6 +48,24 @@ class Recurrent:
             shape, axes = ((2, self.hidden), (axis, -1)) if two else ((self.hidden,), (-1,))
             found.append((value, fresh(source, shape, axes, rank)))
         return found
+
+
+def zeros(value: ir.Value, constants: Constants) -> bool:
+    """True for a tensor that is zero everywhere, whatever its sizes: so exporters start states for any batch."""
+    for _ in range(_MOVES):
+        array = constants.array(value) if value in constants else None
+        if array is not None:
+            return not array.any()
+        node = value.producer()
+        if node is None:
+            return False
+        if query.kind(node) == "ConstantOfShape":
+            filling = query.tensor_attribute(node, "value")
+            return filling is None or not filling.numpy().any()
+        if query.kind(node) not in _MOVED:
+            return False
+        value = query.operands(node)[0]
+    return False
 
 
 def recurrent(node: ir.Node, constants: Constants) -> Recurrent | str | None:

@@ -280,6 +280,12 @@ def _flattened(shapes: Shapes, node: ir.Node) -> Dims | None:
 _CONVOLUTIONS = ("Conv", "ConvInteger", "QLinearConv", "com.microsoft.FusedConv")
 
 
+def _pooled(shapes: Shapes, node: ir.Node) -> Dims | None:
+    """One value for each channel, whatever the sizes of the planes."""
+    dims = shapes.dims(query.operand(node, 0))
+    return None if dims is None or len(dims) < 2 else (*dims[:2], *(1,) * (len(dims) - 2))
+
+
 def _windowed(shapes: Shapes, node: ir.Node) -> Dims | None:
     """A convolution or a pooling in NCHW: one size per window and its stride, padding and dilation."""
     convolves = query.kind(node) in _CONVOLUTIONS
@@ -368,6 +374,7 @@ _ONE: dict[str, Callable[[Shapes, ir.Node], Dims | None]] = {
     "com.microsoft.MatMulNBits": _projected,
     "Flatten": _flattened,
     **dict.fromkeys((*_CONVOLUTIONS, "MaxPool", "AveragePool"), _windowed),
+    **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"), _pooled),
     **dict.fromkeys(("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL2"), _reduced),
 }
 

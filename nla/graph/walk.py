@@ -38,6 +38,13 @@ class Walk:
         self.flow = Flow(graph, self.nodes)
         self.drafts: list[Draft] = []
         self.not_understood: list[NotUnderstood] = []
+        self.layers: dict[ir.Node, Weighted] = {}
+        """The weighted nodes, recurrent ones left out."""
+        self.made: dict[ir.Node, int] = {}
+        """The source of each weighted node's own output channels."""
+        self.cells: dict[ir.Node, Recurrent] = {}
+        self.attention: set[ir.Node] = set()
+        """The nodes that weigh values with softmaxed scores."""
         self._patterns = recognise(self.nodes, self.flow.constants)
         self._gated = gated_products(self.nodes, self._patterns, self.flow.constants)
         for product in self._gated.values():
@@ -90,14 +97,17 @@ class Walk:
         flow = self.flow
         found = attention.weighed(flow, node) or attention.fused(flow, node)
         if found is not None:
+            self.attention.add(node)
             if isinstance(found, Lost):
                 self._reject(node.outputs[0], node, f"Attention, but its values come from {found.reason}.")
             return [found, *[flow.lose(node, "whose caches are not followed")] * (len(node.outputs) - 1)]
         layer = weighted(node, flow.constants)
         if isinstance(layer, Weighted):
+            self.layers[node] = layer
             return [self._weighted(layer)]
         units = recurrent(node, flow.constants)
         if isinstance(units, Recurrent):
+            self.cells[node] = units
             return self._recurrent(units)
         facts = [flow.fact(value) for value in query.operands(node)]
         if isinstance(layer, str):
@@ -147,7 +157,7 @@ class Walk:
     def _weighted(self, layer: Weighted) -> Fact:
         self._bent(layer.data)
         projects = self._heads(layer)
-        fact, _ = produce(self.flow, layer)
+        fact, self.made[layer.node] = produce(self.flow, layer)
         made = after_bias(layer.node.outputs[0], self.flow.constants)
         if projects and made not in self._activated:  # else the activation is the site
             self._projections.add(made)

@@ -239,6 +239,8 @@ def _quantised_gemm(node: ir.Node, constants: Constants) -> Found:
     shape = constants.shape(weight)
     if data is None or weight is None or shape is None or len(shape) != 2 or query.integer(node, "transA"):
         return _unknown(node, "whose weights are not a matrix of known shape")
+    if query.integer(node, "transB") not in (0, 1):
+        return None  # onnx and onnxruntime read other numbers differently
     out = 0 if query.integer(node, "transB") else 1
     return Weighted(
         *(node, data, weight, -1, shape[1 - out], -1, shape[out], 1 - out, out),

@@ -23,8 +23,8 @@ def test_a_chain_of_dense_layers() -> None:
     body = "z = Gemm(x, w)\na = Relu(z)\nu = Gemm<transB=1>(a, v)\nb = Relu(u)\ny = Gemm(b, out)"
     proto = model(ROWS, body, {"w": (5, 4), "v": (3, 4), "out": (3, 2)})
     sites, _ = find(proto)
-    assert sites["a"].consumers == (Consumer("Gemm_2", "Gemm", "v", 1, "b", 3),)
-    assert sites["b"].consumers == (Consumer("Gemm_4", "Gemm", "out", 0, None, 2),)
+    assert sites["a"].consumers == (Consumer("Gemm_2", "Gemm", "v", 1, "b", 3, (3, 4), (0, 1, 1, 1)),)
+    assert sites["b"].consumers == (Consumer("Gemm_4", "Gemm", "out", 0, None, 2, (3, 2), (0, 1, 1, 1)),)
     assert (sites["a"].upstream, sites["b"].upstream) == (None, ("a",))
     np.testing.assert_allclose(sites["a"].out_norm, np.linalg.norm(weight(proto, "v"), axis=0), rtol=1e-6)
     assert sites["a"].bottleneck
@@ -46,6 +46,7 @@ def test_a_flattened_channel_owns_a_block_of_columns() -> None:
     expected = np.linalg.norm(weight(proto, "v").reshape(6, 4 * 2), axis=1)
     np.testing.assert_allclose(site.out_norm, expected, rtol=1e-6)
     assert site.consumers[0].parameters_per_neuron == 4 * 2
+    assert site.consumers[0].places == (0, 4, 4, 1)
 
 
 def test_a_flattened_nhwc_map_repeats_its_channels() -> None:

@@ -38,6 +38,12 @@ CASES = {
         {"table": (7, 8), "zero": INT([0]), "one": INT([0])},
         ("N", "T", 8),
     ),
+    "one value for each channel, behind an operator whose sizes are open": Case(
+        "float[N,4,H,10] x => float[] y",
+        "f = com.microsoft.FusedConv<kernel_shape=[3,3]>(x, w)\np = GlobalAveragePool(f)\ny = Flatten(p)",
+        {"w": (5, 4, 3, 3)},
+        ("N", 5),
+    ),
     "slice": Case(
         TOKENS,
         "y = Slice(x, s, e, a, k)",

@@ -181,7 +181,7 @@ _UNARY = (
     *("com.microsoft.QLinearSigmoid", "com.microsoft.QuickGelu"),
 )
 
-_SEVERAL = (
+TOGETHER = (
     *(
         "Add",
         "Sub",
@@ -202,6 +202,7 @@ _SEVERAL = (
     *("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"),
     *("com.microsoft.BiasGelu", "com.microsoft.FastGelu", "com.microsoft.BiasDropout"),
 )
+"""Operators that combine their operands element by element."""
 
 _QUANTISED = (
     *("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"),
@@ -213,7 +214,7 @@ _SUMS = ("Add", "Sum", "com.microsoft.QLinearAdd")
 RULES: dict[str, Rule] = {
     **dict.fromkeys(_UNARY, keep),
     **dict.fromkeys(_QUANTISED, keep),  # a scale per channel is no parameter of the neuron
-    **dict.fromkeys(_SEVERAL, combine),
+    **dict.fromkeys(TOGETHER, combine),
     **dict.fromkeys(query.RANDOM, random),
     "Shape": _shape,
     "Size": _shape,

@@ -74,11 +74,13 @@ _ACROSS = (
     ),
 )
 
+SKIPS = ("com.microsoft.SkipLayerNormalization", "com.microsoft.SkipSimplifiedLayerNormalization")
+"""Normalisations that add first."""
+
 RULES: dict[str, Rule] = {
     "BatchNormalization": _batch,
     "InstanceNormalization": _instance,
     "MeanVarianceNormalization": _mean_variance,
     **dict.fromkeys(_ACROSS, _across),
-    "com.microsoft.SkipLayerNormalization": _skip,
-    "com.microsoft.SkipSimplifiedLayerNormalization": _skip,
+    **dict.fromkeys(SKIPS, _skip),
 }
