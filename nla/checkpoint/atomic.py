@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import secrets
 import stat
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from nla.errors import OutputError, printable
 
 Content = bytes | Callable[[BinaryIO], object]
+_LARGEST_PROTOBUF = 1 << 31
+_MODEL_STARTS = bytes(
+    number << 3 | kind for number, kind in zip(range(1, 9), (0, 2, 2, 2, 0, 2, 2, 2), strict=True)
+)
+"""First bytes of a model, the tags of its fields 1 to 8: weights, which may be large, are not searched."""
 _REASONS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
@@ -34,14 +40,84 @@ def atomic_write(
     removed and an older file of that name stays as it was. A device or pipe (`/dev/null`) is written to.
     Raises OutputError, also where `path` is one of `sources`.
     """
-    target = Path(path)
+    atomic_write_all([(Path(path), content)], sources=sources)
+
+
+def atomic_write_all(
+    outputs: Sequence[tuple[Path, Content]], *, sources: Iterable[str | os.PathLike[str]] = ()
+) -> None:
+    """Write files that belong together, all of them whole or none at all.
+
+    They are filled in this order and put in place in the reverse: the first one, which speaks of the others, comes
+    last, and until then older files of these names are as they were. A device is written to. Raises OutputError,
+    also where two outputs are one file, or one is among `sources`.
+    """
+    sources, temporary = list(sources), {}
+    _refuse_twice([target for target, _ in outputs])
+    try:  # from before the first file exists: an interrupt may come between any two lines
+        for target, content in outputs:
+            with _blaming(target):
+                _refuse(target, sources)
+                if target.exists() and not target.is_file():
+                    with target.open("wb") as file:
+                        _fill(file, content)
+                    continue
+                temporary[target] = _beside(target)
+                _write(temporary[target], content)
+        if temporary:
+            _put_in_place([(path, target) for target, path in reversed(temporary.items())])
+    finally:
+        for path in temporary.values():
+            with suppress(OSError):
+                path.unlink()
+    for folder in {target.parent for target in temporary}:
+        _sync_folder(folder)
+
+
+def _refuse_twice(targets: Sequence[Path]) -> None:
+    seen: dict[str, Path] = {}
+    for target in targets:
+        with _blaming(target):
+            real = os.path.realpath(target)
+        if real in seen:
+            raise OutputError(f"cannot write {printable(target)}: another output bears that name too")
+        seen[real] = target
+
+
+def _put_in_place(pairs: Sequence[tuple[Path, Path]]) -> None:
+    """Rename each temporary file to its target; where one fails, those before get back what was there."""
+    *others, (last, _) = pairs
+    aside = {target: _beside(target) for _, target in others}
     try:
-        _refuse(target, sources)
-        if target.exists() and not target.is_file():
-            with target.open("wb") as file:
-                _fill(file, content)
-            return
-        _replace(target, content)
+        for path, target in pairs:
+            with _blaming(target):
+                if target in aside and target.is_symlink() | target.exists():
+                    os.replace(target, aside[target])
+                os.replace(path, target)
+    except BaseException:
+        if last.exists():  # else everything is in place, and the interrupt came after it
+            for path, target in others:
+                _put_back(path, target, aside[target])
+        raise
+    finally:
+        for path in aside.values():
+            with suppress(OSError):
+                path.unlink()
+
+
+def _put_back(path: Path, target: Path, aside: Path) -> None:
+    with suppress(OSError):
+        if aside.is_symlink() or aside.exists():
+            os.replace(aside, target)
+        elif not path.exists():  # it took the place of nothing
+            target.unlink()
+
+
+@contextmanager
+def _blaming(target: Path) -> Iterator[None]:
+    """What goes wrong with a file is said of that file."""
+    try:
+        yield
     except (OSError, ValueError) as error:
         raise OutputError(f"cannot write {printable(target)}: {_reason(target, error)}") from error
 
@@ -49,15 +125,18 @@ def atomic_write(
 def check_output(path: str | os.PathLike[str], *, sources: Iterable[str | os.PathLike[str]] = ()) -> None:
     """Find out before the work, not after it, that `path` cannot be written. Raises OutputError."""
     target = Path(path)
-    try:
+    with _blaming(target):
         _refuse(target, sources)
         if target.exists() and not target.is_file():
             return
         with suppress(FileNotFoundError):
             target.lstat()  # a name that is too long shows here
-        _replace(target, None)
-    except (OSError, ValueError) as error:
-        raise OutputError(f"cannot write {printable(target)}: {_reason(target, error)}") from error
+        temporary = _beside(target)
+        try:
+            _write(temporary, b"")
+        finally:
+            with suppress(OSError):
+                temporary.unlink()
 
 
 def _refuse(target: Path, sources: Iterable[str | os.PathLike[str]]) -> None:
@@ -68,27 +147,61 @@ def _refuse(target: Path, sources: Iterable[str | os.PathLike[str]]) -> None:
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, "is a folder")
     for source in sources:
-        if os.path.exists(source) and os.path.samefile(source, target):
+        if not os.path.exists(source):
+            continue
+        if os.path.samefile(source, target):
             raise OutputError(
                 f"cannot write {printable(target)}: it is the file that was read; name another output"
             )
+        if _is_external_data(target, Path(source)):
+            raise OutputError(
+                f"cannot write {printable(target)}: it is external data of {printable(source)}; name another output"
+            )
 
 
-def _replace(target: Path, content: Content | None) -> None:
-    """Put the content in the target's place; None: only try whether a file can be made beside it."""
-    temporary = target.parent / f".nla-{secrets.token_hex(8)}.tmp"
-    try:  # from before the file exists: an interrupt may come between any two lines
-        with os.fdopen(_create(temporary), "wb") as file:
-            if content is not None:
-                _fill(file, content)
-                file.flush()
-                os.fsync(file.fileno())
-        if content is not None:
-            os.replace(temporary, target)
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
-    _sync_folder(target.parent)
+def _is_external_data(target: Path, source: Path) -> bool:
+    """Whether a source, if it is an ONNX model, says in its protobuf that some of its weights lie in `target`.
+
+    The bytes of an entry of a TensorProto's `external_data` are looked for, without a parser: what a library would
+    need a child process for is decided here before the work begins.
+    """
+    if (
+        not source.is_file()
+        or not 0 < source.stat().st_size < _LARGEST_PROTOBUF
+        or not os.access(source, os.R_OK)
+    ):
+        return False
+    folders = (os.path.abspath(source.parent), os.path.realpath(source.parent))
+    targets = (os.path.abspath(target), os.path.realpath(target))
+    names = {os.path.relpath(path, folder) for path in targets for folder in folders}
+    entries = [_location(spelled) for name in names for spelled in (name, f"./{name}")]
+    with source.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        if content[0] not in _MODEL_STARTS or content.find(b"\x0a\x08location\x12") < 0:
+            return False
+        return any(content.find(entry) >= 0 for entry in entries)
+
+
+def _location(name: str) -> bytes:
+    """The wire format of a StringStringEntryProto {key: "location", value: name}."""
+    value = os.fsencode(name)
+    size, length = len(value), bytearray()
+    while size > 127:
+        length.append(size & 127 | 128)
+        size >>= 7
+    return b"\x0a\x08location\x12" + bytes([*length, size]) + value
+
+
+def _beside(target: Path) -> Path:
+    """A name in the target's folder that nothing bears."""
+    return target.parent / f".nla-{secrets.token_hex(8)}.tmp"
+
+
+def _write(path: Path, content: Content) -> None:
+    """A new file with this content, on the disk when this returns."""
+    with os.fdopen(_create(path), "wb") as file:
+        _fill(file, content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _create(path: Path) -> int:

@@ -44,6 +44,11 @@ class OnnxCheckpoint:
         """The folder that external data is relative to."""
         return self.path.parent
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The model file and its external files."""
+        return (self.path, *(self.folder / file.location for file in self.external_files))
+
     def map_external(self) -> dict[str, np.ndarray]:
         """The external files by location, uint8, mapped read-only: for libraries that take no path."""
         return {file.location: file.map() for file in self.external_files}
