@@ -15,7 +15,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nla.api import inspect, load, merge, neurons, sites
+    from nla.api import (
+        apply,
+        inspect,
+        load,
+        masks,
+        merge,
+        neurons,
+        plan,
+        prune,
+        repair,
+        sites,
+        swap,
+        undo,
+        verify,
+    )
     from nla.errors import (
         DataError,
         Interrupted,
@@ -30,39 +44,64 @@ if TYPE_CHECKING:
     from nla.lifecycle.criteria import Criteria
     from nla.lifecycle.results import Finding, Inspection, SiteResult
     from nla.lifecycle.table import NeuronTable
+    from nla.manifest.document import Action, Declined, Manifest
+    from nla.manifest.masks import Masks
+    from nla.outcomes import Outcome, Round, Swapped
     from nla.site import Input, NotUnderstood, Site, Survey
+    from nla.surgery.report import SurgeryReport
+    from nla.verification.results import Verification
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Action",
     "Criteria",
     "DataError",
+    "Declined",
     "Finding",
     "Input",
     "Inspection",
     "Interrupted",
     "LimitError",
+    "Manifest",
+    "Masks",
     "MissingExtraError",
     "ModelError",
     "NeuronTable",
     "NlaError",
     "NotUnderstood",
+    "Outcome",
     "OutputError",
     "RecordingError",
+    "Round",
     "Site",
     "SiteResult",
+    "SurgeryReport",
     "Survey",
+    "Swapped",
     "UsageError",
+    "Verification",
     "__version__",
+    "apply",
     "inspect",
     "load",
+    "masks",
     "merge",
     "neurons",
+    "plan",
+    "prune",
+    "repair",
     "sites",
+    "swap",
+    "undo",
+    "verify",
 ]
 
 _HOMES = {
-    "nla.api": ("inspect", "load", "merge", "neurons", "sites"),
+    "nla.api": (
+        *("apply", "inspect", "load", "masks", "merge", "neurons", "plan"),
+        *("prune", "repair", "sites", "swap", "undo", "verify"),
+    ),
     "nla.errors": (
         "DataError",
         "Interrupted",
@@ -77,7 +116,12 @@ _HOMES = {
     "nla.lifecycle.criteria": ("Criteria",),
     "nla.lifecycle.results": ("Finding", "Inspection", "SiteResult"),
     "nla.lifecycle.table": ("NeuronTable",),
+    "nla.manifest.document": ("Action", "Declined", "Manifest"),
+    "nla.manifest.masks": ("Masks",),
+    "nla.outcomes": ("Outcome", "Round", "Swapped"),
     "nla.site": ("Input", "NotUnderstood", "Site", "Survey"),
+    "nla.surgery.report": ("SurgeryReport",),
+    "nla.verification.results": ("Verification",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -10,6 +10,7 @@ import pytest
 from onnx import numpy_helper
 
 import nla
+from nla.statistics import effective_rank
 
 SAMPLES = Path(__file__).parents[1] / "sample_models"
 MODEL, DATA = SAMPLES / "dying_relu/model.onnx", SAMPLES / "dying_relu/data.npz"
@@ -136,6 +137,34 @@ def test_a_recording_is_judged_anew_by_other_criteria(tmp_path: Path) -> None:
     assert strict.summary["dormant"] > first.summary["dormant"]
     table = nla.neurons(run, state=["dead"])
     assert len(table) == first.summary["dead"]
+
+
+def test_a_row_for_each_neuron_needs_no_effective_rank(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "run.h5"
+    seen = inspect(output=path)
+
+    def computed(rows: object) -> tuple[float, int]:
+        raise AssertionError("an effective rank was computed")
+
+    monkeypatch.setattr(effective_rank, "rank_of_rows", computed)
+    table = nla.neurons(path, in_process=True)
+    assert table.columns["state"].tolist() == [state for site in seen.sites for state in site.states]
+    with pytest.raises(AssertionError, match="was computed"):
+        nla.load(path, in_process=True)
+
+
+def test_a_recording_is_read_within_limits(tmp_path: Path) -> None:
+    path = tmp_path / "run.h5"
+    inspect(output=path)
+    assert nla.load(path, memory_limit=4 << 30, time_limit=60.0).summary["neurons"] == 384
+    with pytest.raises(nla.LimitError, match="time-limit"):
+        nla.load(path, time_limit=1e-3)
+    with pytest.raises(nla.LimitError, match="time-limit"):
+        nla.neurons(path, time_limit=1e-3)
+    with pytest.raises(nla.LimitError, match="time-limit"):
+        nla.merge([path], time_limit=1e-3)
 
 
 def test_progress_counts_the_samples() -> None:

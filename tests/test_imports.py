@@ -28,12 +28,22 @@ ALLOWED: dict[str, set[str]] = {
     "recording_document": {"errors", "statistics"},
     "recording_file": {"errors", "statistics"},
     "calibration": FOUNDATION,
-    "replay": FOUNDATION | {"calibration", "checkpoint", "graph", "statistics", "recording"},
     "lifecycle": FOUNDATION | {"statistics"},
-    "report": FOUNDATION | {"lifecycle"},
-    "api": FOUNDATION | {"calibration", "isolation", "lifecycle", "recording"},
-    "cli": {"api", "errors", "lifecycle", "report", "checkpoint.atomic"},
-    "__init__": FOUNDATION | {"api", "lifecycle"},
+    "manifest": FOUNDATION | {"statistics", "lifecycle"},
+    "verification": FOUNDATION | {"lifecycle", "manifest"},
+    "replay": FOUNDATION | {"calibration", "checkpoint", "graph", "statistics", "recording", "verification"},
+    "surgery": FOUNDATION | {"checkpoint", "graph", "manifest", "replay"},
+    "outcomes": {"lifecycle", "manifest", "surgery.report", "verification"},
+    "report": FOUNDATION | {"lifecycle", "manifest", "outcomes", "surgery.report", "verification"},
+    "verbs": FOUNDATION
+    | {
+        *("calibration", "isolation", "lifecycle", "manifest", "outcomes", "recording", "verification"),
+        *("checkpoint.atomic", "checkpoint.masks_file", "checkpoint.staging"),
+        *("surgery.carried", "surgery.report"),
+    },
+    "api": {"verbs"},
+    "cli": {"api", "errors", "lifecycle", "outcomes", "report", "verification", "checkpoint.atomic"},
+    "__init__": FOUNDATION | {"api", "lifecycle", "manifest", "outcomes", "surgery.report", "verification"},
     "__main__": {"cli"},
 }
 """For each part of nla, the parts (or single modules of them) that it may import."""
@@ -43,7 +53,7 @@ LIBRARIES: dict[str, set[str]] = {
     "activations": {"numpy"},
     "site": {"numpy"},
     "isolation": {"numpy"},
-    "checkpoint": {"numpy", "onnx", "google"},
+    "checkpoint": {"numpy", "onnx", "google", "safetensors", "ml_dtypes"},
     "graph": {"numpy", "onnx", "onnx_ir"},
     "statistics": {"numpy"},
     "recording": {"numpy"},
@@ -52,15 +62,20 @@ LIBRARIES: dict[str, set[str]] = {
     "calibration": {"numpy", "onnx", "h5py", "safetensors", "ml_dtypes", "PIL", "tokenizers"},
     "replay": {"numpy", "numba", "llvmlite", "onnx", "onnx_ir", "onnxruntime"},
     "lifecycle": {"numpy"},
+    "manifest": {"numpy"},
+    "verification": {"numpy"},
+    "surgery": {"numpy", "onnx", "onnx_ir"},
+    "outcomes": set(),
     "report": {"rich"},
-    "api": {"numpy"},
+    "verbs": {"numpy"},
+    "api": set(),
     "cli": {"click", "rich"},
     "__init__": set(),
     "__main__": set(),
 }
 """For each part of nla, the libraries that it may import."""
 
-PURE = ("activations", "site", "statistics", "lifecycle", "report")
+PURE = ("activations", "site", "statistics", "lifecycle", "manifest", "verification", "outcomes", "report")
 FILES_AND_MODELS = {"onnx", "onnxruntime", "onnx_ir", "h5py"}
 
 

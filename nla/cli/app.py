@@ -8,13 +8,21 @@ from collections.abc import Sequence
 import click
 
 from nla import __version__
+from nla.cli.apply import apply
 from nla.cli.command import SETTINGS, Group
 from nla.cli.completion import completion
 from nla.cli.criteria import criteria
 from nla.cli.inspect import inspect
+from nla.cli.masks import masks
 from nla.cli.merge import merge
 from nla.cli.neurons import neurons
+from nla.cli.plan import plan
+from nla.cli.prune import prune
+from nla.cli.repair import repair
 from nla.cli.sites import sites
+from nla.cli.swap import swap
+from nla.cli.undo import undo
+from nla.cli.verify import verify
 from nla.errors import UsageError
 
 NAME = "nla"
@@ -37,7 +45,23 @@ def nla() -> None:
     """
 
 
-for _command in (inspect, sites, neurons, merge, criteria, completion):
+_COMMANDS = (
+    inspect,
+    sites,
+    neurons,
+    plan,
+    apply,
+    verify,
+    undo,
+    masks,
+    prune,
+    repair,
+    swap,
+    merge,
+    criteria,
+    completion,
+)
+for _command in _COMMANDS:
     nla.add_command(_command)
 
 
@@ -54,12 +78,12 @@ def run(arguments: Sequence[str]) -> int:
         return shell_complete(nla, {}, NAME, COMPLETION_VARIABLE, instruction)
     try:
         with nla.make_context(NAME, list(arguments) or ["--help"]) as context:
-            nla.invoke(context)
+            code = nla.invoke(context)
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
     except click.ClickException as fault:
         raise UsageError(_said(fault)) from fault
-    return 0
+    return code if isinstance(code, int) else 0
 
 
 def _said(fault: click.ClickException) -> str:

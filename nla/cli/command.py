@@ -73,13 +73,13 @@ def _write_examples(formatter: click.HelpFormatter, examples: Sequence[str]) -> 
 
 def command(
     name: str, options: Sequence[Callable[[Any], Any]], examples: Sequence[str]
-) -> Callable[[Callable[..., None]], Command]:
+) -> Callable[[Callable[..., int | None]], Command]:
     """A decorator that makes a function with these arguments and options the command `name`.
 
-    The first line of the function's docstring stands in the list of commands.
+    The function gives the exit code, None for 0. The first line of its docstring stands in the list of commands.
     """
 
-    def decorate(function: Callable[..., None]) -> Command:
+    def decorate(function: Callable[..., int | None]) -> Command:
         summary = (function.__doc__ or "").partition("\n")[0].rstrip(".")
         for option in reversed(options):
             function = option(function)

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import click
-
-from nla.cli import options, outputs, parameters, progress
+from nla.cli import options, outputs, progress, replaying
 from nla.cli.command import command
-from nla.cli.criteria import chosen
 
 _OPTIONS = (
     options.model,
@@ -50,8 +47,7 @@ _OPTIONS = (
     options.time_limit,
     options.in_process,
 )
-_IMAGE = ("resize", "resample", "scale", "mean", "std", "layout", "channels")
-_FILES = ("model", "data", "labels", "mask", "criteria", "initial", "tokenizer")
+_FILES = ("model", "initial", *replaying.FILES)
 
 
 @command(
@@ -69,18 +65,10 @@ def inspect(json_file: str | None, quiet: bool, **given: Any) -> None:
     Replays calibration data through the checkpoint MODEL in one pass, and prints a line for each site (a
     layer of neurons), the totals, the evidence that they rest on, and the findings that matter most.
     """
-    if (given["data"] is None) == (given["synthetic"] is None):
-        raise click.UsageError(
-            "give calibration data with --data, or ask for random numbers with --synthetic N"
-            if given["data"] is None
-            else "--data and --synthetic exclude each other"
-        )
+    replaying.check_data(given)
     outputs.check_recording(given["output"])
     outputs.check([given["output"], json_file], [given[name] for name in _FILES])
-    given["criteria"] = chosen(given["criteria"], given.pop("criterion"))
-    given["constants"] = parameters.table(given["constants"], "--set", parameters.constant)
-    given["inputs"] = parameters.table(given["inputs"], "--input")
-    given["image"] = {name: value for name in _IMAGE if (value := given.pop(name)) is not None}
+    replaying.gather(given)
 
     from nla import api
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from nla.cli import options, outputs
@@ -10,10 +12,19 @@ from nla.cli.command import command
 
 @command(
     "merge",
-    (options.runs, options.output, options.json_file, options.quiet),
+    (
+        options.runs,
+        options.output,
+        options.json_file,
+        options.quiet,
+        options.memory_limit,
+        options.time_limit,
+    ),
     examples=("nla merge shard1.h5 shard2.h5 -o run.h5",),
 )
-def merge(runs: tuple[str, ...], output: str | None, json_file: str | None, quiet: bool) -> None:
+def merge(
+    runs: tuple[str, ...], output: str | None, json_file: str | None, quiet: bool, **limits: Any
+) -> None:
     """Merge the recordings of shards into one.
 
     RUN... are recordings of `nla inspect --shard K/N`, on any machine; the merged one equals a single pass.
@@ -25,6 +36,6 @@ def merge(runs: tuple[str, ...], output: str | None, json_file: str | None, quie
 
     from nla import api
 
-    inspection = api.merge(runs, output)
+    inspection = api.merge(runs, output, **limits)
     outputs.wrote(output)
     outputs.show(inspection, json_file, quiet)

@@ -19,6 +19,8 @@ from nla.cli.criteria import chosen
         options.row_format,
         options.criteria,
         options.criterion,
+        options.memory_limit,
+        options.time_limit,
     ),
     examples=("nla neurons run.h5 --state dead", "nla neurons run.h5 --format csv > neurons.csv"),
 )

@@ -26,11 +26,31 @@ _MEASURE = "Measurements"
 _REPLAY = "Replay"
 _LIMITS = "Limits"
 _ROWS = "Rows"
+_POLICY = "What to do"
+_WHICH = "Which units"
+_SURGERY = "Surgery"
+_VERIFY = "Verification"
 
 # nla.lifecycle.results.STATES and FLAGS, written out once more: importing numpy would make `--help` slow.
 # A test holds them together.
 STATES = ("dead", "constant", "saturated", "dormant", "born", "specialised", "active", "unknown")
 FLAGS = ("linear", "near_dead", "starved", "polysemantic", "nonfinite")
+
+POLICIES = (
+    "prune",
+    "repair",
+    "mask",
+    "remove",
+    "fold",
+    "merge",
+    "strip",
+    "strip-contribution",
+    "reset",
+    "shift",
+    "flip",
+    "swap",
+)
+"""nla.manifest.policies.NAMES, likewise."""
 
 _COUNT = Parsed("number", parameters.positive)
 
@@ -42,6 +62,24 @@ def _option(*names: str, section: str, help: str, **settings: Any) -> Decorator:
 def _assignments(*names: str, section: str, metavar: str, help: str) -> Decorator:
     kind = Parsed(metavar, parameters.assignment)
     return _option(*names, section=section, metavar=metavar, multiple=True, type=kind, help=help)
+
+
+def _seed(section: str) -> Decorator:
+    kind = Parsed("number", parameters.natural)
+    about = "Seed of what is drawn at random: synthetic samples, fresh weights."
+    return _option(
+        "--seed", section=section, metavar="N", type=kind, default=0, show_default=True, help=about
+    )
+
+
+def _site(section: str) -> Decorator:
+    about = "This site only, by its full name. Repeatable."
+    return _option("--site", section=section, multiple=True, metavar="S", help=about)
+
+
+def _state(section: str) -> Decorator:
+    about = f"Neurons in this state only: {', '.join(STATES)}. Repeatable."
+    return _choice("--state", section=section, metavar="STATE", multiple=True, choices=STATES, help=about)
 
 
 def _choice(*names: str, section: str, help: str, choices: Sequence[str], **settings: Any) -> Decorator:
@@ -109,15 +147,7 @@ synthetic = _option(
     help="Replay N random samples instead of data. The states then say nothing about real inputs, and every "
     "output says so.",
 )
-seed = _option(
-    "--seed",
-    section=_DATA,
-    metavar="N",
-    type=Parsed("number", parameters.natural),
-    default=0,
-    show_default=True,
-    help="Seed of the synthetic samples.",
-)
+seed = _seed(_DATA)
 
 resize = _option(
     "--resize",
@@ -324,25 +354,12 @@ in_process = _option(
     help="Run in this process, without limits: for debugging, and only with files that you trust.",
 )
 
-site = _option(
-    "--site",
-    section="Rows",
-    multiple=True,
-    metavar="S",
-    help="Rows of this site only, by its full name. Repeatable.",
-)
-state = _choice(
-    "--state",
-    metavar="STATE",
-    section="Rows",
-    multiple=True,
-    choices=STATES,
-    help=f"Rows in this state only: {', '.join(STATES)}. Repeatable.",
-)
+site = _site(_ROWS)
+state = _state(_ROWS)
 flag = _choice(
     "--flag",
     metavar="FLAG",
-    section="Rows",
+    section=_ROWS,
     multiple=True,
     choices=FLAGS,
     help=f"Rows with this flag only: {', '.join(FLAGS)}. Repeatable.",
@@ -355,4 +372,152 @@ row_format = _choice(
     default="table",
     show_default=True,
     help="A table for people, or every column with all digits for programs.",
+)
+
+policy = _option(
+    "--policy",
+    section=_POLICY,
+    metavar="P[,P]",
+    type=Parsed("names", parameters.names),
+    required=True,
+    help=f"What to plan, with commas between: {', '.join(POLICIES)}. prune is remove, fold and merge; repair is "
+    "what suits each state.",
+)
+fraction = _option(
+    "--fraction",
+    section=_POLICY,
+    metavar="SHARE",
+    type=Parsed("share", parameters.positive_share),
+    help="For strip (0.2 by default) and strip-contribution (0.05): share of a unit's incoming weights to zero.",
+)
+target_rate = _option(
+    "--target-rate",
+    section=_POLICY,
+    metavar="SHARE",
+    type=Parsed("share", parameters.positive_share),
+    default=0.01,
+    show_default=True,
+    help="For shift, and for strip in rounds: share of positions on which a unit is to fire.",
+)
+zero_outgoing = _option(
+    "--zero-outgoing",
+    section=_POLICY,
+    is_flag=True,
+    help="For shift: outgoing weights become zero, so that the output stays.",
+)
+swap_to = _choice(
+    "--to",
+    section=_POLICY,
+    choices=["gelu", "silu", "elu", "leakyrelu"],
+    help="For swap: the activation to take.",
+)
+reset_seed = _seed(_POLICY)
+planned_site = _site(_WHICH)
+planned_state = _state(_WHICH)
+require = _choice(
+    "--require",
+    section=_WHICH,
+    multiple=True,
+    choices=["held-out"],
+    help="Units only that do not fire on the held-out data either (a constant one keeps its value).",
+)
+min_margin = _option(
+    "--min-margin",
+    section=_WHICH,
+    metavar="X",
+    type=Parsed("number", parameters.number),
+    help="Units only that are at least so many standard deviations of z from waking.",
+)
+max_rate_bound = _option(
+    "--max-rate-bound",
+    section=_WHICH,
+    metavar="SHARE",
+    type=Parsed("share", parameters.positive_share),
+    help="Units only of which the data show, with the confidence of the criteria, that they fire on no larger "
+    "share of samples.",
+)
+manifest_output = _option(
+    "-o",
+    "--output",
+    section=_OUTPUT,
+    type=click.Path(),
+    metavar="MANIFEST.json",
+    help="Write the manifest, which nla apply carries out; - writes it to standard output.",
+)
+manifest = click.argument("manifest", type=click.Path())
+original = click.argument("original", type=click.Path())
+edited = click.argument("edited", type=click.Path())
+undo_file = click.argument("undo", type=click.Path())
+
+model_output = _option(
+    "-o",
+    "--output",
+    section=_OUTPUT,
+    type=click.Path(),
+    metavar="OUT.onnx",
+    help="Write the resulting model; the one that was read is never written over.",
+)
+masks_output = _option(
+    "-o",
+    "--output",
+    section=_OUTPUT,
+    type=click.Path(),
+    required=True,
+    metavar="MASKS.safetensors",
+    help="Write the masks.",
+)
+record_undo = _option(
+    "--record-undo",
+    section=_OUTPUT,
+    type=click.Path(),
+    metavar="FILE",
+    help="Keep what the edit overwrites, from which `nla undo` brings the original back.",
+)
+manifest_file = _option(
+    "--manifest",
+    section=_OUTPUT,
+    type=click.Path(),
+    metavar="FILE",
+    help="The manifest: where it is written as it was carried out; for `nla verify`, the one that was applied, "
+    "whose promises are judged.",
+)
+force = _option(
+    "--force", section=_SURGERY, is_flag=True, help="Edit a checkpoint of another digest than the manifest's."
+)
+dry_run = _option(
+    "--dry-run", section=_SURGERY, is_flag=True, help="Print what would change, and write nothing."
+)
+round_to = _option(
+    "--round-to",
+    section=_SURGERY,
+    metavar="N",
+    type=_COUNT,
+    default=1,
+    help="Keep units so that every width that changes is a multiple of this, such as 8, which hardware likes.",
+)
+tolerance = _option(
+    "--tolerance",
+    section=_VERIFY,
+    metavar="X",
+    type=Parsed("number", parameters.tolerance),
+    help="How far an output may move, times max(1, its largest value), and count as unchanged: 1e-5, or more for "
+    "models in float16.",
+)
+rounds = _option(
+    "--rounds",
+    section=_POLICY,
+    metavar="N",
+    type=_COUNT,
+    default=1,
+    show_default=True,
+    help="At most so many rounds, measured anew after each: strip up to --target-rate, flip layer by layer.",
+)
+candidates = _option(
+    "--candidates",
+    section=_POLICY,
+    metavar="A[,A]",
+    type=Parsed("names", parameters.names),
+    default="gelu,silu,elu,leakyrelu",
+    show_default=True,
+    help="Activations to try.",
 )

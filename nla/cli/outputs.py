@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
 
 from nla.checkpoint.atomic import atomic_write, check_output
 from nla.cli import endings
@@ -12,20 +14,25 @@ from nla.errors import OutputError, printable
 
 if TYPE_CHECKING:
     from nla.lifecycle.results import Inspection
+    from nla.outcomes import Outcome
+    from nla.verification import Verification
 
+EXTERNAL_SUFFIX = ".data"
+"""As `nla.checkpoint.writing` has it."""
 STANDARD_OUTPUT = "-"
 
 
-def check(outputs: Iterable[str | None], sources: Iterable[str | None]) -> None:
+def check(outputs: Iterable[str | None], sources: Iterable[str | None], model: str | None = None) -> None:
     """Make sure that every output can be written, before time is spent on what goes into it.
 
-    `sources` are the files that are read: never written over.
+    `sources` are the files that are read: never written over. `model` is the output that is a model, beside which
+    its external data may go.
 
     Raises:
         OutputError: an output that cannot be written, is a source, or is asked for twice.
     """
     read = [source for source in sources if source]
-    taken: set[str] = set()
+    taken = {os.path.realpath(f"{model}{EXTERNAL_SUFFIX}") for model in (model,) if model}
     for path in outputs:
         if path is None or path == STANDARD_OUTPUT:
             continue
@@ -39,6 +46,25 @@ def check_recording(path: str | None) -> None:
     """Refuse standard output for a recording, which is no text and is read by seeking. Raises OutputError."""
     if path == STANDARD_OUTPUT:
         raise OutputError("cannot write a recording to standard output: name a file, such as run.h5")
+
+
+def check_model(paths: Iterable[str | None]) -> None:
+    """Refuse standard output for a model and what belongs to it, which are no text. Raises OutputError."""
+    if STANDARD_OUTPUT in paths:
+        raise OutputError(
+            "cannot write a model or its masks to standard output: name a file, such as out.onnx"
+        )
+
+
+def check_edit(given: Mapping[str, Any], json_file: str | None) -> None:
+    """Check the outputs of a command that edits a model and verifies it. Raises OutputError, click.UsageError."""
+    if given["output"] is None:
+        raise click.UsageError("name the resulting model with -o")
+    check_model([given["output"]])
+    if given["manifest"] == STANDARD_OUTPUT:
+        raise OutputError("the manifest is written beside the model: name a file, such as manifest.json")
+    read = [given[name] for name in ("model", "data", "labels", "mask", "criteria", "tokenizer")]
+    check([given["output"], given["manifest"], json_file], read, given["output"])
 
 
 def put(path: str, text: str) -> None:
@@ -68,3 +94,35 @@ def show(inspection: Inspection, json_file: str | None, quiet: bool) -> None:
         from nla.report.text import print_inspection
 
         print_inspection(inspection)
+
+
+def show_verification(seen: Verification, json_file: str | None, quiet: bool) -> None:
+    """Write the document where it was asked for; print the comparison unless something else takes its place."""
+    if json_file:
+        from nla.report.strict_json import json_text
+        from nla.verification.document import document
+
+        put(json_file, json_text(document(seen)))
+    if not quiet and json_file != STANDARD_OUTPUT:
+        from nla.report.verification import print_verification
+
+        print_verification(seen)
+
+
+def show_outcome(outcome: Outcome, manifest: str | None, json_file: str | None, quiet: bool) -> int:
+    """What was done and what it did; the exit code, 1 where verification did not hold and nothing was kept."""
+    if outcome.output is not None:
+        wrote(str(outcome.output))
+        for path in outcome.manifests:
+            wrote(str(path))
+    if json_file:
+        from nla.report.strict_json import json_text
+        from nla.verification.document import document
+
+        surgery = [each.report.to_dict() for each in outcome.rounds]
+        put(json_file, json_text({**document(outcome.verification), "surgery": surgery}))
+    if not quiet and json_file != STANDARD_OUTPUT:
+        from nla.report.verification import print_outcome
+
+        print_outcome(outcome)
+    return 0 if outcome.output is not None else 1

@@ -110,6 +110,21 @@ def share(text: str) -> float:
     return value
 
 
+def positive_share(text: str) -> float:
+    """A share in (0, 1].
+
+    >>> positive_share("0.2"), positive_share("100%")
+    (0.2, 1.0)
+    """
+    try:
+        value = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value <= 1:
+        raise ValueError("expected a share such as 0.2 or 20%, above 0 and at most 1")
+    return value
+
+
 def shard(text: str) -> tuple[int, int]:
     """Part K of N, counted from 1.
 
@@ -163,6 +178,18 @@ def number(text: str) -> float:
         value = math.nan
     if not math.isfinite(value):
         raise ValueError("expected a number such as 0.00392 or 1/255")
+    return value
+
+
+def tolerance(text: str) -> float:
+    """A number from 0.
+
+    >>> tolerance("1e-5")
+    1e-05
+    """
+    value = number(text)
+    if value < 0:
+        raise ValueError("expected a number from 0, such as 1e-5")
     return value
 
 

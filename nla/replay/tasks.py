@@ -52,8 +52,8 @@ def inspect(arguments: Arguments, arrays: Arrays, report: Report) -> tuple[dict[
     checkpoint, constants = _open(arguments, arrays, report)
     prepared = prepare(checkpoint, constants)
     report({"phase": "reading the data"})
-    options = CalibrationOptions.unpack(arguments["options"], _under("option/", arrays))
-    data = open_calibration(_data_given(arguments, arrays), prepared.inputs, options)
+    options = CalibrationOptions.unpack(arguments["options"], under("option/", arrays))
+    data = open_calibration(data_given(arguments, arrays), prepared.inputs, options)
     report({"phase": "looking for sites"})
     if _has_free_sizes(prepared, data):  # what the data's sizes decide (a branch, a reshape) is decided now
         prepared = prepare(checkpoint, constants, data.shapes)
@@ -63,7 +63,7 @@ def inspect(arguments: Arguments, arrays: Arrays, report: Report) -> tuple[dict[
     model = _model(checkpoint, prepared, arguments)
     report({"phase": "trying the model in onnxruntime"})
     begin = time.monotonic()
-    splits = _replayed(model, found, data, options.held_out, settings, _throttled(report))
+    splits = _replayed(model, found, data, options.held_out, settings, throttled(report))
     _check_any_left(*splits["calibration"])
     initial = arguments["initial"]
     unchanged = unchanged_neurons(prepared.model, _initial(initial), found.sites) if initial else None
@@ -74,8 +74,8 @@ def inspect(arguments: Arguments, arrays: Arrays, report: Report) -> tuple[dict[
 
 def _open(arguments: Arguments, arrays: Arrays, report: Report) -> tuple[OnnxCheckpoint, dict[str, Any]]:
     report({"phase": "reading the model"})
-    constants = {**arguments["constants"], **_under("constant/", arrays)}
-    progress = _throttled(report)  # hashing a large file is silent otherwise, and silence is taken for a hang
+    constants = {**arguments["constants"], **under("constant/", arrays)}
+    progress = throttled(report)  # hashing a large file is silent otherwise, and silence is taken for a hang
     return open_onnx(
         arguments["model"], on_hashed=lambda done, total: progress("model", done, total)
     ), constants
@@ -94,11 +94,11 @@ def _found(checkpoint: OnnxCheckpoint, prepared: Prepared, include: Sequence[str
     )
 
 
-def _data_given(arguments: Arguments, arrays: Arrays) -> str | Array | dict[str, Array] | None:
+def data_given(arguments: Arguments, arrays: Arrays) -> str | Array | dict[str, Array] | None:
     """A path, the array of the only input, arrays by input, or nothing."""
     if arguments["data"] is not None:
         return str(arguments["data"])
-    return arrays["data"] if "data" in arrays else _under("data/", arrays) or None
+    return arrays["data"] if "data" in arrays else under("data/", arrays) or None
 
 
 def _without_sites(prepared: Prepared, found: Survey) -> str:
@@ -155,7 +155,7 @@ def _initial(path: str) -> Any:
     return prepare(open_onnx(path), {}).model
 
 
-def _under(prefix: str, arrays: Arrays) -> dict[str, Array]:
+def under(prefix: str, arrays: Arrays) -> dict[str, Array]:
     """The arrays whose name begins so, without the beginning."""
     return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
 
@@ -178,22 +178,27 @@ def _model(checkpoint: OnnxCheckpoint, prepared: Prepared, arguments: Arguments)
 def _settings(arguments: Arguments) -> Settings:
     criteria = arguments["criteria"]
     batch = arguments["batch_size"]
-    threads = arguments["threads"]
     if batch != "auto" and not (isinstance(batch, int) and batch >= 1):
         raise UsageError(f"batch size {one_line(batch)}: expected a whole number from 1 on, or auto")
-    if threads is not None and not (isinstance(threads, int) and threads >= 1):
-        raise UsageError(f"threads {one_line(threads)}: expected a whole number from 1 on")
     return Settings(
         firing_threshold=criteria["firing_threshold"],
         flat_derivative=criteria["flat_derivative"],
         dead_tolerance_abs=criteria["dead_tolerance_abs"],
         kernel=arguments["kernel"],
-        workers=len(os.sched_getaffinity(0)) if threads is None else threads,
+        workers=workers_of(arguments),
         batch_size=None if batch == "auto" else batch,
         exact_rank=_choice("effective rank", arguments["effective_rank"]) == "exact",
         exact_histogram=_choice("histogram", arguments["histogram"]) == "exact",
         pre_activations=arguments["pre_activations"],
     )
+
+
+def workers_of(arguments: Arguments) -> int:
+    """Worker threads: as many as were asked for, or as this process has cores. Raises UsageError."""
+    threads = arguments["threads"]
+    if threads is not None and not (isinstance(threads, int) and threads >= 1):
+        raise UsageError(f"threads {one_line(threads)}: expected a whole number from 1 on")
+    return len(os.sched_getaffinity(0)) if threads is None else threads
 
 
 def _choice(what: str, value: str) -> str:
@@ -202,7 +207,7 @@ def _choice(what: str, value: str) -> str:
     return value
 
 
-def _throttled(report: Report) -> Callable[[str, int, int], None]:
+def throttled(report: Report) -> Callable[[str, int, int], None]:
     """Progress, a few times a second."""
     last_time, last_phase = 0.0, ""
 
@@ -298,6 +303,10 @@ def _notes(found: Survey, splits: Mapping[str, tuple[Calibration, SplitResult]])
     unmasked = [found.sites[k] for k in sorted(splits["calibration"][1].unmasked)]
     if unmasked:
         notes.append(f"the mask does not fit {_named(unmasked)}: all their positions were counted")
+    unfit = splits["calibration"][1].unmasked_inputs - splits["calibration"][1].unmasked
+    if unfit:
+        named = _named([found.sites[k] for k in sorted(unfit)])
+        notes.append(f"the mask does not fit what feeds {named}: the means of their inputs count padding too")
     unseen = [s for s in found.sites if s.activation.positive_threshold is None and s.pre is None]
     if unseen:
         notes.append(f"z > 0 can neither be seen nor read off a at {_named(unseen)}: their rates count a > 0")

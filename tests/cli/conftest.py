@@ -15,6 +15,7 @@ from nla import api
 from nla.cli import endings
 from nla.cli.app import run
 from nla.lifecycle.table import neuron_table
+from nla.manifest.planning import plan
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class FakeApi:
     sites: Mock
     neurons: Mock
     merge: Mock
+    plan: Mock
 
     def given(self, verb: str) -> dict[str, Any]:
         """The arguments of the only call of `verb`, by parameter name."""
@@ -67,6 +69,7 @@ def fake_api(monkeypatch: pytest.MonkeyPatch) -> FakeApi:
         "sites": create_autospec(api.sites),
         "neurons": create_autospec(api.neurons, return_value=neuron_table(seen)),
         "merge": create_autospec(api.merge, return_value=seen),
+        "plan": create_autospec(api.plan, return_value=plan(seen, "remove")),
     }
     for name, mock in mocks.items():
         monkeypatch.setattr(api, name, mock)

@@ -107,11 +107,15 @@ def test_a_model_without_sites_is_no_error(nla, fake_api):
 
 
 def test_neurons_hands_the_filters_on(nla, fake_api):
-    done = nla("neurons", "run.h5", "--site", "a", "--site", "b", "--state", "dead", "--flag", "near_dead")
+    filters = ("--site", "a", "--site", "b", "--state", "dead", "--flag", "near_dead")
+    done = nla("neurons", "run.h5", *filters, "--memory-limit", "1GB", "--time-limit", "5s")
     assert done.code == 0
     given = fake_api.given("neurons")
     assert given.pop("criteria") == Criteria()
-    assert given == {"run": "run.h5", "site": ("a", "b"), "state": ("dead",), "flag": ("near_dead",)}
+    assert given == {
+        **{"run": "run.h5", "site": ("a", "b"), "state": ("dead",), "flag": ("near_dead",)},
+        **{"memory_limit": 1_000_000_000, "time_limit": 5.0},
+    }
 
 
 def test_neurons_as_csv_and_as_json_hold_the_same_numbers(nla, fake_api):
@@ -134,9 +138,12 @@ def test_merge_needs_a_name_for_the_result(nla, fake_api, tmp_path):
     done = nla("merge", "a.h5", "b.h5")
     assert done.code == 2
     assert "-o" in done.err
-    done = nla("merge", "a.h5", "b.h5", "-o", tmp_path / "run.h5")
+    done = nla("merge", "a.h5", "b.h5", "-o", tmp_path / "run.h5", "--time-limit", "2m")
     assert done.code == 0
-    assert fake_api.given("merge") == {"runs": ("a.h5", "b.h5"), "output": str(tmp_path / "run.h5")}
+    assert fake_api.given("merge") == {
+        **{"runs": ("a.h5", "b.h5"), "output": str(tmp_path / "run.h5")},
+        **{"memory_limit": None, "time_limit": 120.0},
+    }
 
 
 def test_merge_never_writes_over_a_shard(nla, fake_api, tmp_path):

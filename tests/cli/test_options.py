@@ -11,6 +11,7 @@ from nla import api
 from nla.cli import options
 from nla.cli.app import nla as group
 from nla.lifecycle.results import FLAGS, STATES
+from nla.verbs.replaying import ReplayOptions
 
 COMMANDS = tuple(group.commands.values())
 RENDERING = {"json_file", "quiet", "row_format", "help", "version", "shell"}
@@ -21,15 +22,28 @@ FOLDED = {
 }
 """Options that together make up one parameter."""
 PYTHON_ONLY = {"progress"}
+WRITES = {"-o", "--output"}
+"""What a command writes is its own."""
+
+
+def takes(verb: str) -> set[str]:
+    """The parameters of a Python verb, those of a replay that it passes on among them."""
+    parameters = inspect.signature(getattr(api, verb)).parameters
+    own = {name for name, each in parameters.items() if each.kind is not each.VAR_KEYWORD}
+    return own | (set(ReplayOptions.__annotations__) if len(own) < len(parameters) else set())
 
 
 def parameters_of(command: click.Command) -> set[str]:
     return {FOLDED.get(p.name, p.name) for p in command.params if p.name not in RENDERING}
 
 
-@pytest.mark.parametrize("verb", ["inspect", "sites", "neurons", "merge"])
+VERBS = ["inspect", "sites", "neurons", "plan", "merge"]
+VERBS += ["apply", "verify", "undo", "masks", "prune", "repair", "swap"]
+
+
+@pytest.mark.parametrize("verb", VERBS)
 def test_the_command_line_and_python_offer_the_same_under_the_same_names(verb):
-    python = set(inspect.signature(getattr(api, verb)).parameters) - PYTHON_ONLY
+    python = takes(verb) - PYTHON_ONLY
     command_line = parameters_of(group.commands[verb])
     assert command_line <= python
     only_python = python - command_line
@@ -52,10 +66,15 @@ def test_an_option_means_the_same_in_every_command():
         for option in command.params:
             if isinstance(option, click.Option) and option.name != "help":
                 meaning = (tuple(option.opts), option.help, option.type.name, option.default, option.multiple)
-                for name in option.opts:
+                for name in set(option.opts) - WRITES:
                     assert declared.setdefault(name, meaning) == meaning
 
 
 def test_states_and_flags_are_those_of_the_results():
     assert options.STATES == STATES
     assert options.FLAGS == FLAGS
+
+
+def test_the_options_of_a_replay_are_those_of_inspect():
+    of_inspect = inspect.signature(api.inspect).parameters
+    assert set(ReplayOptions.__annotations__) <= set(of_inspect)

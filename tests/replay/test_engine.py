@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nla.errors import ModelError
-from nla.replay import kernels
+from nla.replay import kernels, reading
 from nla.replay.engine import replay
 from nla.replay.masks import lay_mask
 from nla.replay.reading import ChunkResult, Reader, SiteReading
@@ -124,6 +124,23 @@ def test_numbers_are_those_of_the_whole_data(batch: int, workers: int, labels: b
     alive = np.concatenate([c.alive for c in chunks], axis=1)
     assert (~alive[0]).sum() == (~(Z > 0).any(axis=(1, 2))).sum()
     assert (~alive[1]).sum() == (~(Z[:, 0] > 0).any(axis=1)).sum()
+
+
+@pytest.mark.parametrize("rows", [1, 6, 1000])
+def test_it_matters_not_how_many_rows_of_one_position_are_summed_at_once(
+    monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    monkeypatch.setattr(reading, "_ROWS_AT_ONCE", rows)
+    (_, first), chunks = replayed(Samples(), batch=4, chunk=40, labels=True)
+    seen, z = first.measure(("a", "b", "c")), Z[:, 0]
+    assert np.array_equal(seen.positive, (z > 0).sum(axis=0))
+    assert np.allclose(seen.std, np.maximum(z, 0).std(axis=0, dtype=np.float64), rtol=1e-6, atol=1e-9)
+    assert seen.labels is not None
+    expected = np.stack([(z > 0)[k == LABEL_CODES].sum(axis=0) for k in range(LABELS)])
+    assert np.array_equal(seen.labels.fired_by_label, expected)
+    order = np.concatenate([c.observations[1].samples for c in chunks])
+    alive = np.concatenate([c.alive[1] for c in chunks])
+    assert np.array_equal(alive, (z[order] > 0).any(axis=1))
 
 
 def test_the_number_of_workers_changes_no_bit() -> None:

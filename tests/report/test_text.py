@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from inspections import inspection, measurements, site_result
 
+from nla.lifecycle.diagnosis import diagnose
 from nla.lifecycle.results import STATES, Finding
 from nla.report.bars import MARKS, share_bar
 from nla.report.terminal import console
@@ -153,6 +155,16 @@ def test_findings_come_by_urgency_and_the_rest_is_counted():
     assert text.count("cause") == 3
     assert "run    nla neurons run.h5 --site 7" in text
     assert max(map(len, text.splitlines())) <= 100
+
+
+def test_a_command_to_paste_is_whole_however_long_its_names_are():
+    name = "/encoder" * 60 + "/Relu"
+    layers = site_result(name, {"dead": 9, "active": 1})
+    seen = inspection([layers], checkpoint={"path": "/models" * 50 + "/m.onnx", "digest": "0" * 64})
+    text = rendered(replace(seen, findings=diagnose(seen)))
+    commands = [line for line in text.splitlines() if line.lstrip().startswith("run ")]
+    assert any(f"--site {name} " in line for line in commands)
+    assert any(f"nla inspect {'/models' * 50}/m.onnx --data" in line for line in commands)
 
 
 def test_what_was_not_understood_is_named_and_counted():

@@ -1,0 +1,60 @@
+"""`nla plan`: from a recording to a manifest of what to do; touches no checkpoint."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from nla.cli import options, outputs
+from nla.cli.command import command
+from nla.cli.criteria import chosen
+
+
+@command(
+    "plan",
+    (
+        options.run,
+        options.policy,
+        options.fraction,
+        options.target_rate,
+        options.zero_outgoing,
+        options.reset_seed,
+        options.swap_to,
+        options.planned_site,
+        options.planned_state,
+        options.require,
+        options.min_margin,
+        options.max_rate_bound,
+        options.criteria,
+        options.criterion,
+        options.manifest_output,
+        options.json_file,
+        options.quiet,
+    ),
+    examples=(
+        "nla plan run.h5 --policy prune -o manifest.json",
+        "nla plan run.h5 --policy prune --require held-out --max-rate-bound 0.001 -o manifest.json",
+        "nla plan run.h5 --policy reset --state dead --state dormant -o manifest.json",
+    ),
+)
+def plan(output: str | None, json_file: str | None, quiet: bool, **given: Any) -> None:
+    """Decide what to do about the neurons of RUN, and write it as a manifest.
+
+    RUN is a recording, which `nla inspect -o RUN` or `nla merge` wrote. No checkpoint is opened. The manifest
+    can be read, edited and kept: strike an action, or a unit, and apply the rest.
+    """
+    outputs.check([output, json_file], [given["run"], given["criteria"]])
+    if output == json_file == outputs.STANDARD_OUTPUT:
+        raise click.UsageError("the manifest goes to standard output once: -o - and --json - are the same")
+    given["criteria"] = chosen(given["criteria"], given.pop("criterion"))
+
+    from nla import api
+
+    manifest = api.plan(**given)
+    for path in filter(None, (output, json_file)):
+        outputs.put(path, manifest.dumps())
+    if not quiet and outputs.STANDARD_OUTPUT not in (output, json_file):
+        from nla.report.plan import print_plan
+
+        print_plan(manifest, output)

@@ -1,0 +1,49 @@
+"""`nla prune`: inspect, plan, apply and verify in one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nla.cli import options, outputs, progress, replaying
+from nla.cli.command import command
+
+
+@command(
+    "prune",
+    (
+        options.model,
+        *replaying.DATA,
+        options.planned_site,
+        options.planned_state,
+        options.require,
+        options.min_margin,
+        options.max_rate_bound,
+        options.round_to,
+        options.model_output,
+        options.manifest_file,
+        options.tolerance,
+        options.json_file,
+        options.quiet,
+        options.verbose,
+        *replaying.REST,
+    ),
+    examples=(
+        "nla prune model.onnx --data calibration.npz -o pruned.onnx",
+        "nla prune model.onnx --data calibration.npz --held-out 0.2 --require held-out -o pruned.onnx",
+    ),
+)
+def prune(json_file: str | None, quiet: bool, **given: Any) -> int:
+    """Take dead, constant and duplicate neurons out, and prove that nothing changed.
+
+    Inspects MODEL, plans, applies and verifies. The result is kept only where every output stays the same on the
+    data; where it does not, nothing is written and the exit code is 1.
+    """
+    replaying.check_data(given)
+    outputs.check_edit(given, json_file)
+    replaying.gather(given)
+
+    from nla import api
+
+    with progress.shown(quiet) as report:
+        outcome = api.prune(**given, progress=report)
+    return outputs.show_outcome(outcome, given["manifest"], json_file, quiet)

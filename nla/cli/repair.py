@@ -1,0 +1,54 @@
+"""`nla repair`: wake neurons by changing weights, and measure what that did."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nla.cli import options, outputs, progress, replaying
+from nla.cli.command import command
+
+
+@command(
+    "repair",
+    (
+        options.model,
+        *replaying.DATA,
+        options.policy,
+        options.fraction,
+        options.target_rate,
+        options.zero_outgoing,
+        options.rounds,
+        options.planned_site,
+        options.planned_state,
+        options.require,
+        options.min_margin,
+        options.max_rate_bound,
+        options.model_output,
+        options.manifest_file,
+        options.tolerance,
+        options.json_file,
+        options.quiet,
+        options.verbose,
+        *replaying.REST,
+    ),
+    examples=(
+        "nla repair model.onnx --data calibration.npz --policy reset -o repaired.onnx",
+        "nla repair model.onnx --data calibration.npz --policy strip --rounds 10 -o repaired.onnx",
+    ),
+)
+def repair(json_file: str | None, quiet: bool, **given: Any) -> int:
+    """Wake dead neurons by changing weights, and measure what that did.
+
+    Inspects MODEL, plans, applies and verifies. The result is kept only where every action did what it promised;
+    where one did not, nothing is written and the exit code is 1. Nothing is trained: waking a neuron gives the next
+    training something to work with, and no accuracy by itself.
+    """
+    replaying.check_data(given)
+    outputs.check_edit(given, json_file)
+    replaying.gather(given)
+
+    from nla import api
+
+    with progress.shown(quiet) as report:
+        outcome = api.repair(**given, progress=report)
+    return outputs.show_outcome(outcome, given["manifest"], json_file, quiet)

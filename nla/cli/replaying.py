@@ -1,0 +1,63 @@
+"""The options of every command that replays data, and what they come to for the Python verb."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from nla.cli import options, parameters
+from nla.cli.criteria import chosen
+
+DATA = (
+    options.data,
+    options.labels,
+    options.mask,
+    options.inputs,
+    options.limit,
+    options.held_out,
+    options.synthetic,
+    options.seed,
+)
+REST = (
+    options.criteria,
+    options.criterion,
+    options.constants,
+    options.resize,
+    options.resample,
+    options.scale,
+    options.mean,
+    options.std,
+    options.layout,
+    options.channels,
+    options.tokenizer,
+    options.max_length,
+    options.batch_size,
+    options.providers,
+    options.threads,
+    options.kernel,
+    options.memory_limit,
+    options.time_limit,
+    options.in_process,
+)
+_IMAGE = ("resize", "resample", "scale", "mean", "std", "layout", "channels")
+FILES = ("data", "labels", "mask", "criteria", "tokenizer")
+"""Options that may name files which are read."""
+
+
+def check_data(given: dict[str, Any]) -> None:
+    """Make sure that there is data, from one place. Raises click.UsageError."""
+    if (given["data"] is None) == (given["synthetic"] is None):
+        raise click.UsageError(
+            "give calibration data with --data, or ask for random numbers with --synthetic N"
+            if given["data"] is None
+            else "--data and --synthetic exclude each other"
+        )
+
+
+def gather(given: dict[str, Any]) -> None:
+    """Turn, in place, what the options gave into what the Python verb takes. Raises UsageError."""
+    given["criteria"] = chosen(given["criteria"], given.pop("criterion"))
+    given["constants"] = parameters.table(given["constants"], "--set", parameters.constant)
+    given["inputs"] = parameters.table(given["inputs"], "--input")
+    given["image"] = {name: value for name in _IMAGE if (value := given.pop(name)) is not None}

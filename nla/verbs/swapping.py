@@ -1,0 +1,83 @@
+"""The verb that compares activations: swap."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Unpack
+
+from nla.checkpoint.staging import staged
+from nla.errors import UsageError
+from nla.isolation import Limits
+from nla.manifest.document import Declined
+from nla.manifest.parameters import SWAPS
+from nla.manifest.planning import plan as planned
+from nla.manifest.policies.base import Options
+from nla.manifest.policies.swap import activation_name
+from nla.manifest.selection import Selection
+from nla.outcomes import Swapped
+from nla.verbs.editing import Surgery
+from nla.verbs.inspecting import inspect
+from nla.verbs.parcel import StrPath
+from nla.verbs.replaying import ReplayOptions
+from nla.verbs.verifying import Data
+
+if TYPE_CHECKING:
+    from nla.lifecycle.results import Inspection
+
+CANDIDATES = tuple(name.lower() for name in SWAPS)
+
+
+def swap(
+    model: StrPath,
+    data: Data = None,
+    *,
+    candidates: str | Sequence[str] = CANDIDATES,
+    output: StrPath | None = None,
+    to: str | None = None,
+    site: Sequence[str] = (),
+    **options: Unpack[ReplayOptions],
+) -> Swapped:
+    """The dead shares of every layer under other activations, with the weights as they are.
+
+    Args:
+        model: an ONNX file.
+        data: calibration data, as `inspect` takes it, and so are the `options`.
+        candidates: activations to try: gelu, silu, elu, leakyrelu.
+        output: where the model with the activation `to` goes.
+        to: the candidate to keep.
+        site: names of sites; all where empty.
+
+    Raises:
+        ModelError, DataError, UsageError: what was given cannot be used; the message says why and what to do.
+        OutputError: the output cannot be written, or is the source.
+    """
+    if (output is None) != (to is None):
+        raise UsageError("an output and the activation that it is to have go together: give both, or neither")
+    listed = candidates.split(",") if isinstance(candidates, str) else list(candidates)
+    names = list(dict.fromkeys(activation_name(name.strip()) for name in [*listed, *([to] if to else [])]))
+    kept = None if to is None else activation_name(to)
+    before = inspect(model, data, **options)
+    surgery = Surgery(
+        limits=Limits(options.get("memory_limit"), options.get("time_limit")),
+        in_process=options.get("in_process", False),
+        progress=options.get("progress"),
+    )
+    after: dict[str, Inspection] = {}
+    declined: dict[tuple[str, str], Declined] = {}
+    for name in names:
+        manifest = planned(before, "swap", Selection(tuple(site)), Options(to=name))
+        declined.update({(entry.site, entry.reason): entry for entry in manifest.declined})
+        with tempfile.TemporaryDirectory(prefix="nla-") as folder:
+            place = Path(folder) / "swapped.onnx"
+            report = surgery.run(manifest, None, model, place)
+            after[name] = inspect(place, data, **options)
+        for action in report.actions:
+            for entry in action.refused:
+                declined[action.site, entry.reason] = Declined("swap", action.site, entry.units, entry.reason)
+    if output is not None and kept is not None:
+        manifest = planned(before, "swap", Selection(tuple(site)), Options(to=kept))
+        with staged(output, [model]):
+            surgery.run(manifest, None, model, output)
+    return Swapped(before, after, tuple(declined.values()), None if output is None else Path(output))
