@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -132,9 +133,86 @@ def test_the_readme_shows_what_the_demo_prints():
     assert _lasting(done.stdout) == _lasting(shown[1])
 
 
+def test_the_readme_shows_what_prune_prints(tmp_path):
+    readme = (ROOT / "README.md").read_text()
+    shown = re.search(r"```sh\n(nla prune sample_models.*?)\n```\n\n```text\n(.*?)\n```", readme, flags=re.S)
+    assert shown is not None
+    (tmp_path / "sample_models").symlink_to(ROOT / "sample_models")
+    done = subprocess.run(
+        [sys.executable, "-m", *shlex.split(shown[1])],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        env=UTF8,
+    )
+    assert _whichever_kernel(done.stdout) == _whichever_kernel(shown[2])
+
+
+def _whichever_kernel(text: str) -> str:
+    """The lasting lines as one; a processor may sum a narrower layer in another order, and move its last bits."""
+    words = " ".join(" ".join(_lasting(text)).split())
+    moved = r"moved by \S+ at most \([^)]*\), within the tolerance of \S+, the same top-1 on 100 %"
+    return re.sub(rf"the same bits|{moved}|largest difference \d\S*e-\d+", "unchanged", words)
+
+
+def test_the_readme_s_steps_of_pruning_run_as_they_are_written(tmp_path):
+    readme = (ROOT / "README.md").read_text()
+    section = readme[readme.index("## Prune and repair") : readme.index("## What the states mean")]
+    (tmp_path / "sample_models").symlink_to(ROOT / "sample_models")
+    for arguments in nla_commands(shell_lines(section)):
+        done = subprocess.run(
+            [sys.executable, "-m", "nla", *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, ""), arguments
+    original = ROOT / "sample_models/dying_relu/model.onnx"
+    assert (tmp_path / "restored.onnx").read_bytes() == original.read_bytes()
+    _check_masks(section, original, tmp_path)
+
+
+def _check_masks(section: str, original: Path, folder: Path) -> None:
+    """The block of torch leaves the outputs of the sample's module as they are; skips without torch."""
+    torch = pytest.importorskip("torch")
+    import numpy as np
+    import onnx
+
+    weights = {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(original).graph.initializer}
+    layers = sorted({name.partition(".")[0] for name in weights})
+    model = torch.nn.Module()
+    for layer in layers:
+        linear = torch.nn.Linear(*weights[f"{layer}.weight"].shape[::-1])
+        linear.load_state_dict({n: torch.tensor(weights[f"{layer}.{n}"].copy()) for n in ("weight", "bias")})
+        model.add_module(layer, linear)
+
+    def run(x: Any) -> Any:
+        for layer in layers[:-1]:
+            x = torch.relu(getattr(model, layer)(x))
+        return getattr(model, layers[-1])(x)
+
+    x = torch.tensor(np.load(original.parent / "data.npz")["x"])
+    before = run(x).detach()
+    block = re.search(r"```python\n(import torch.*?)```", section, flags=re.S)
+    assert block is not None
+    here = os.getcwd()
+    try:
+        os.chdir(folder)
+        exec(block[1], {"model": model})
+    finally:
+        os.chdir(here)
+    after = run(x)
+    assert torch.allclose(before, after, atol=1e-3)
+    after.sum().backward()
+    assert (model.fc1.weight.grad.abs().sum(1) == 0).sum() >= 100
+
+
 UTF8 = {**os.environ, "PYTHONIOENCODING": "utf-8", "COLUMNS": "100"}
 
 
 def _lasting(text: str) -> list[str]:
-    """The lines that are the same on every machine: all but how the replay went."""
-    return [line.rstrip() for line in text.strip().splitlines() if not line.startswith("replay ")]
+    """The lines that are the same on every machine: all but how the replay went and how long runs took."""
+    timed = ("replay ", "  ms, batch")
+    return [line.rstrip() for line in text.strip().splitlines() if not line.startswith(timed)]

@@ -58,7 +58,58 @@ def replay(path: Path) -> str:
     return f"{len(seen.sites)} sites, {seen.data['samples']} samples"
 
 
-TASKS = {"replay": replay, "survey": survey, "recording": recording}
+def apply(path: Path) -> str:
+    """Carries a manifest out on the model beside it, on paper and then in a file."""
+    from nla import api
+
+    model, made = path.parent / "model.onnx", path.parent / "made.onnx"
+    made.unlink(missing_ok=True)
+    planned = api.apply(path, model, dry_run=True, in_process=True)
+    done = api.apply(path, model, made, in_process=True)
+    assert [action.done for action in planned.actions] == [action.done for action in done.actions]
+    api.verify(
+        model, made, path.parent / "data.npz", manifest=path, in_process=True, threads=1, kernel="numpy"
+    )
+    return "; ".join(
+        f"{a.kind} {list(a.done)} {[(list(r.units), r.reason) for r in a.refused]}" for a in done.actions
+    )
+
+
+def spoilt_apply(path: Path) -> str:
+    """Carries the honest manifest out on a spoilt model, whatever its digest."""
+    from nla import api
+
+    api.apply(path.parent / "manifest.json", path, path.parent / "made.onnx", force=True, in_process=True)
+    return ""
+
+
+def masks(path: Path) -> str:
+    """Writes the masks of a manifest."""
+    from nla import api
+
+    made = api.masks(path, path.parent / "made.safetensors")
+    return f"{ {name: mask.shape for name, mask in made.masks.items()} }"
+
+
+def undo(path: Path) -> str:
+    """Undoes the edit of the model beside the undo file."""
+    from nla import api
+
+    folder = path.parent
+    done = api.undo(path, folder / "edited.onnx", folder / "made.onnx", in_process=True)
+    same = (folder / "made.onnx").read_bytes() == (folder / "model.onnx").read_bytes()
+    return f"identical: {done.identical and same}"
+
+
+TASKS = {
+    "apply": apply,
+    "masks": masks,
+    "spoilt_apply": spoilt_apply,
+    "undo": undo,
+    "replay": replay,
+    "survey": survey,
+    "recording": recording,
+}
 
 
 def main() -> None:

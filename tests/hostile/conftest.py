@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hostile import edits
 from hostile.running import SCRIPT, Machine
 
 SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
@@ -22,3 +23,19 @@ def machine(tmp_path: Path) -> Machine:
 def sample() -> Path:
     """The folder of the smallest sample model: model.onnx and data.npz."""
     return SAMPLES / "constant_units"
+
+
+@pytest.fixture(scope="session")
+def honest(tmp_path_factory: pytest.TempPathFactory) -> edits.Files:
+    """A model with two dead units, its recording, manifest, edited model and undo file; not to be changed."""
+    return edits.prepared(tmp_path_factory.mktemp("honest"))
+
+
+@pytest.fixture
+def files(honest: edits.Files, tmp_path: Path) -> edits.Files:
+    """A copy of them, to be spoilt."""
+    folder = tmp_path / "files"
+    folder.mkdir()
+    for name, content in honest.contents().items():
+        (folder / name).write_bytes(content)
+    return edits.Files(folder)

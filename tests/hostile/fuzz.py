@@ -6,6 +6,7 @@ the supervised child of nla turns into its clear line; a traceback of nla's own,
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -13,7 +14,10 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
+from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -25,6 +29,8 @@ from onnx import AttributeProto, ModelProto, TensorProto, helper, numpy_helper
 from nla.errors import NlaError
 
 _SECONDS = 60
+MANIFESTS, SPOILT_MODELS = (int(os.environ.get("NLA_FUZZ", "0")) or usual for usual in (50, 100))
+"""Examples of the slower properties; more of them with the variable."""
 SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
 
 
@@ -297,6 +303,128 @@ def _no_node(model: ModelProto, chance: random.Random) -> None:
         model.graph.node.remove(_node(model, chance))
 
 
+# Manifests and undo files: the folder holds an honest set, see edits.py.
+
+
+def manifest_bytes(folder: Path) -> None:
+    """Flipped bytes: most are no JSON any more, some another number or name."""
+    bytes_of(folder, "manifest.json", "apply", 80)
+
+
+def manifest_values(folder: Path) -> None:
+    """Well-formed JSON with other values in it, for apply and for masks."""
+    honest = json.loads((folder / "manifest.json").read_text())
+    path = folder / "spoilt_manifest.json"
+
+    @bounded(MANIFESTS)
+    @given(st.sampled_from(_HONEST_ACTIONS), st.integers(0, 2**32), st.integers(1, 3))
+    def check(action: dict[str, Any], seed: int, count: int) -> None:
+        chance, plain = random.Random(seed), deepcopy(honest)
+        if action:
+            plain["actions"] = [{"site": "h", **deepcopy(action)}]
+        for _ in range(count):
+            _other_value(plain, chance)
+        path.write_text(json.dumps(plain))
+        attempt("apply", path)
+        attempt("masks", path)
+
+    check()
+
+
+def undo_bytes(folder: Path) -> None:
+    """Flipped bytes: nothing but what was written may be brought back."""
+    content = (folder / "undo.safetensors").read_bytes()
+
+    @bounded(80)
+    @given(flips(len(content)))
+    def check(where: list[tuple[int, int]]) -> None:
+        path = folder / "spoilt.safetensors"
+        path.write_bytes(spoilt(content, where))
+        (folder / "made.onnx").unlink(missing_ok=True)
+        attempt("undo", path)
+        made = folder / "made.onnx"
+        assert not made.exists() or made.read_bytes() == (folder / "model.onnx").read_bytes()
+
+    check()
+
+
+def spoilt_models(folder: Path) -> None:
+    """Surgery on ill-formed graphs, whatever their digest, with a manifest for the graphs as they were."""
+    kinds = ("cnn_residual", "gated_block", "lstm", "fp16", "shared_initializers", "qdq_int8")
+    contents = {"": (folder / "model.onnx").read_bytes()}
+    contents |= {kind: (SAMPLES / kind / "model.onnx").read_bytes() for kind in kinds}
+    for kind in kinds:
+        (folder / kind).mkdir()
+        (folder / kind / "manifest.json").write_text(json.dumps(_cuts(SAMPLES / kind / "model.onnx")))
+
+    @bounded(SPOILT_MODELS)
+    @given(st.sampled_from(["", *kinds]), st.integers(0, 2**32), st.integers(1, 3))
+    def check(kind: str, seed: int, count: int) -> None:
+        model, chance = ModelProto.FromString(contents[kind]), random.Random(seed)
+        for _ in range(count):
+            with suppress(IndexError, TypeError, ValueError):
+                chance.choice(CHANGES)(model, chance)
+        path = folder / kind / "spoilt.onnx"
+        path.write_bytes(model.SerializeToString())
+        attempt("spoilt_apply", path)
+
+    check()
+
+
+def _cuts(model: Path) -> dict[str, Any]:
+    """A manifest that does something else at every site."""
+    from nla import api
+
+    actions = []
+    for at, site in enumerate(api.sites(model, in_process=True).sites):
+        one = (
+            _HONEST_ACTIONS[1:-2][at % 6] if at % 2 else {"kind": "remove", "units": [0, 2], "parameters": {}}
+        )
+        units = [unit for unit in one["units"] if unit < site.neurons]
+        if len(units) == len(one["units"]):
+            actions.append({"site": site.name, **one, "units": units})
+    return {"schema": "nla/manifest/1", "checkpoint": {"digest": "0" * 64}, "actions": actions}
+
+
+_HONEST_ACTIONS: list[dict[str, Any]] = [
+    {},
+    {"kind": "fold", "units": [2, 3], "parameters": {"values": {"2": 0.0, "3": 0.5}}},
+    {"kind": "merge", "units": [3], "parameters": {"into": 2, "scales": 1.0}},
+    {"kind": "strip", "units": [0, 2], "parameters": {"fraction": 0.5}},
+    {"kind": "strip-contribution", "units": [0], "parameters": {"fraction": 0.5, "input_mean": [1, 2, 3, 4]}},
+    {"kind": "reset", "units": [2], "parameters": {"scheme": "he", "seed": 1, "means": 0.5}},
+    {"kind": "shift", "units": [2], "parameters": {"delta": 1.0, "zero_outgoing": True, "target_rate": 0.1}},
+    {"kind": "flip", "units": [0, 1, 2, 3], "parameters": {}},
+    {"kind": "swap", "units": [0, 1, 2, 3], "parameters": {"to": "Elu", "alpha": 0.5}},
+]
+_VALUES: list[Any] = [
+    *(None, True, False, 0, 1, -1, 2, 3, 4, 2**31, 2**63, -(2**70), 0.5, -0.0, 1e39, 1e308, 5e-324, 10**400),
+    *("", "h", "x", "y", "W", "remove", "merge", "swap", "\x1b[31m", "\ud800", "n" * 5000),
+    *([], {}, [0], [2, 3], [[2]], {"2": 1}, {"": []}),
+]
+
+
+def _other_value(plain: dict[str, Any], chance: random.Random) -> None:
+    """Somewhere in the document another value, another name, one less, or one twice."""
+    places: list[tuple[Any, Any]] = []
+    waiting: list[Any] = [plain]
+    while waiting:
+        holder = waiting.pop()
+        keys = list(holder) if isinstance(holder, dict) else range(len(holder))
+        places += [(holder, key) for key in keys if holder is not plain or key != "criteria"]
+        waiting += [holder[key] for key in keys if isinstance(holder[key], dict | list)]
+    holder, key = chance.choice(places)
+    what = chance.randrange(5)
+    if what == 0:
+        del holder[key]
+    elif what == 1 and isinstance(holder, dict):
+        holder[str(chance.choice(_VALUES))[:5000]] = holder.pop(key)
+    elif what == 2 and isinstance(holder, list):
+        holder.append(deepcopy(holder[key]))
+    else:
+        holder[key] = deepcopy(chance.choice(_VALUES))
+
+
 CHANGES = [
     _other_attribute,
     _new_attribute,
@@ -315,11 +443,17 @@ CHANGES = [
 ]
 PROPERTIES = {
     made.__name__: made
-    for made in (model_bytes, model_cuts, model_graphs, model_runs, data_bytes, recording_bytes)
+    for made in (
+        *(model_bytes, model_cuts, model_graphs, model_runs, data_bytes, recording_bytes),
+        *(manifest_bytes, manifest_values, undo_bytes, spoilt_models),
+    )
 }
 
 if __name__ == "__main__":
     tempfile.tempdir = sys.argv[2]
     if sys.argv[1] in ("model_runs", "data_bytes"):
-        import nla.replay.tasks  # noqa: F401 - once, and not in every fork
+        import nla.replay.tasks
+    if sys.argv[1] in ("manifest_bytes", "manifest_values", "undo_bytes", "spoilt_models"):
+        import nla.replay.comparing
+        import nla.surgery.tasks  # noqa: F401
     PROPERTIES[sys.argv[1]](Path(sys.argv[2]))

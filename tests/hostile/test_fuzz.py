@@ -10,7 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from hostile import files, models
+from hostile import edits, files, models
 from safetensors.numpy import save_file
 
 import nla
@@ -40,6 +40,12 @@ def holds(name: str, folder: Path) -> None:
 
 @pytest.mark.parametrize("name", ["model_bytes", "model_cuts", "model_graphs", "model_runs"])
 def test_spoilt_models(name, tmp_path):
+    holds(name, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["manifest_bytes", "manifest_values", "undo_bytes", "spoilt_models"])
+def test_spoilt_edits(name, tmp_path):
+    edits.prepared(tmp_path)
     holds(name, tmp_path)
 
 
