@@ -8,8 +8,8 @@ Plain inference is timed in four layouts: sessions × intra-op threads 1 × 2 an
 the figures can be trusted. Every variant fetches the final output, or more.
 
 nla is timed as a user calls it, with every default statistic: all its passes over the data, at the rate they
-run at once they run, which is what an inspection of all samples takes longer than one of a quarter of them. What
-does not grow with the data (opening and proving the model, sessions, effective ranks, states) is given beside it.
+run at once they run, which is what they take longer over all samples than over a quarter of them. What does not
+grow with the data (opening and proving the model, sessions, effective ranks, states) is given beside it.
 """
 
 from __future__ import annotations
@@ -68,23 +68,33 @@ def observed(path: Path, x: np.ndarray, kernel: str) -> tuple[Times, str]:
     """Seconds that the passes over all samples take at their steady rate, and the rest of the time as a note."""
     import nla
 
-    phases: dict[str, None] = {}
+    def passes(samples: int) -> dict[str, Times]:
+        """Time of every pass from its first report of progress, before its first sample, to its last."""
+        seen: dict[str, list[Times]] = {}
 
-    def whole(samples: int) -> Times:
-        begin = stopwatch()
+        def note(event: dict[str, Any]) -> None:
+            if "done" in event:
+                seen.setdefault(event["phase"], []).append(stopwatch())
+
         nla.inspect(path, x[:samples], kernel=kernel, threads=2, in_process=True, progress=note)
-        return since(begin)
-
-    def note(event: dict[str, Any]) -> None:
-        if "done" in event:
-            phases[event["phase"]] = None
+        return {name: (all_[-1][0] - all_[0][0], all_[-1][1] - all_[0][1]) for name, all_ in seen.items()}
 
     count = len(x)
-    whole(8)  # imports, and compiles if it must
-    short, long = whole(count // 4), whole(count)
-    share = count / (count - count // 4)  # what does not grow with the samples is the same in both
-    taken = (long[0] - short[0]) * share, (long[1] - short[1]) * share
-    return taken, f"and {long[0] - taken[0]:.1f} s of start and verdict; passes: {', '.join(phases)}"
+    passes(8)  # imports, and compiles if it must
+    short = passes(count // 4)
+    begin = stopwatch()
+    long = passes(count)
+    whole = since(begin)
+    share = count / (count - count // 4)
+    # First runs, and filling the samples of rows, cost the same in both, and cancel out.
+    taken = [
+        sum(times[k] - short.get(name, (0.0, 0.0))[k] for name, times in long.items()) * share
+        for k in range(2)
+    ]
+    return (
+        taken[0],
+        taken[1],
+    ), f"and {whole[0] - taken[0]:.1f} s of start and verdict; passes: {', '.join(long)}"
 
 
 def one(variant: str, model: str, folder: Path) -> None:

@@ -63,26 +63,15 @@ class Network:
         """The ONNX model, its batch of any size; `norms`: BatchNorm is not folded into convolutions."""
         names = list(self.inputs)
         samples = tuple(torch.from_numpy(value[:2]) for value in self.feeds(0).values())
+        options: dict[str, Any] = {"opset_version": opset, "input_names": names, "dynamo": dynamo}
         if dynamo:
-            batch = torch.export.Dim("n", min=1, max=4096)
-            shapes = tuple({0: batch} for _ in names)
-            program = torch.onnx.export(
-                self.module,
-                samples,
-                **{"dynamo": True, "opset_version": opset, "input_names": names, "verbose": False},
-                dynamic_shapes=shapes,
-            )
+            shapes = tuple({0: torch.export.Dim("n", min=1, max=4096)} for _ in names)
+            program = torch.onnx.export(self.module, samples, dynamic_shapes=shapes, verbose=False, **options)
             return program.model_proto
-        written = io.BytesIO()
-        mode = torch.onnx.TrainingMode
-        torch.onnx.export(
-            self.module,
-            samples,
-            written,
-            **{"dynamo": False, "opset_version": opset, "input_names": names},
-            dynamic_axes={name: {0: "n"} for name in names},
-            training=mode.PRESERVE if norms else mode.EVAL,
-        )
+        written, mode = io.BytesIO(), torch.onnx.TrainingMode
+        options |= {"dynamic_axes": {name: {0: "n"} for name in names}}
+        options |= {"training": mode.PRESERVE if norms else mode.EVAL}
+        torch.onnx.export(self.module, samples, written, **options)
         return onnx.load_from_string(written.getvalue())
 
 
@@ -294,22 +283,6 @@ class Skips(nn.Module):
         fine = self.down(x)
         coarse = self.deep(functional.max_pool2d(fine, 2))
         return self.last(torch.cat([self.up(coarse), fine, self.wide(coarse)], 1))
-
-
-class Mixed(nn.Module):
-    """A block of ConvNeXt."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.depthwise = nn.Conv2d(channels, channels, 7, padding=3, groups=channels)
-        self.norm, self.scale = nn.LayerNorm(channels), nn.Parameter(torch.rand(channels))
-        self.mlp = nn.Sequential(
-            nn.Linear(channels, 4 * channels), nn.GELU(), nn.Linear(4 * channels, channels)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.scale * self.mlp(self.norm(self.depthwise(x).permute(0, 2, 3, 1)))
-        return x + y.permute(0, 3, 1, 2)
 
 
 class Dilated(nn.Module):

@@ -123,7 +123,10 @@ def _gemm(node: ir.Node, constants: Constants) -> Found:
     left, right, bias = (operand(node, i) for i in range(3))
     if left is None or right is None:
         return None
-    across = (bool(query.integer(node, "transA")), bool(query.integer(node, "transB")))
+    given = (query.integer(node, "transA"), query.integer(node, "transB"))
+    if not set(given) <= {0, 1}:
+        return _unknown(node, "which transposes its factors as ONNX does not define")
+    across = (given[0] == 1, given[1] == 1)
     if right in constants and left not in constants:
         shape, data, weight = constants.shape(right), left, right
         in_axis, out_axis, weight_out = (-2 if across[0] else -1), -1, (0 if across[1] else 1)
@@ -239,8 +242,6 @@ def _quantised_gemm(node: ir.Node, constants: Constants) -> Found:
     shape = constants.shape(weight)
     if data is None or weight is None or shape is None or len(shape) != 2 or query.integer(node, "transA"):
         return _unknown(node, "whose weights are not a matrix of known shape")
-    if query.integer(node, "transB") not in (0, 1):
-        return None  # onnx and onnxruntime read other numbers differently
     out = 0 if query.integer(node, "transB") else 1
     return Weighted(
         *(node, data, weight, -1, shape[1 - out], -1, shape[out], 1 - out, out),

@@ -52,6 +52,7 @@ def replay(
                 return
             queue.put(number, where, result, done)
 
+    progress(0, samples)
     threads = [threading.Thread(target=work, name=f"nla-replay-{k}", daemon=True) for k in range(workers - 1)]
     for thread in threads:
         thread.start()

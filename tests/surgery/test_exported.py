@@ -152,15 +152,9 @@ CASES = {
         image(resnet, alike=True), 0.55, opset=11, then=overridable, why=STAYS
     ),
     "ResNet, optimised": Case(image(resnet, alike=True), 0.55, then=optimised, why=STAYS),
-    "ResNet, newer exporter": Case(
-        image(resnet, alike=True), 0.55, dynamo=True, opset=18, why=STAYS, slow=True
-    ),
     "MobileNet": Case(image(mobilenet, alike=True), 0.85, why=(UNKNOWN,)),
     "MobileNet, each layer its own": Case(image(mobilenet), 0.55, why=STAYS),
     "MobileNet of 8 bits": Case(near(lambda: mobilenet(False)), 0.8, then=quantised(False), why=(UNKNOWN,)),
-    "MobileNet of 8 bits per channel": Case(
-        near(lambda: mobilenet(False)), 0.8, then=quantised(True), why=(UNKNOWN,), slow=True
-    ),
     "EfficientNet, each layer its own": Case(image(efficientnet), 0.4, why=STAYS),
     "ShuffleNet": Case(
         image(lambda: shapes.Classifier(24, [shapes.Shuffled(24), shapes.Shuffled(24)], 24)), 0.4, why=STAYS
@@ -168,11 +162,6 @@ CASES = {
     "VGG": Case(image(vgg)),
     "U-Net": Case(image(shapes.Skips), 0.8, why=(BORDER,)),
     "YOLO": Case(image(lambda: shapes.Classifier(16, [shapes.Partial(16, 24)], 24, nn.SiLU)), 0.7, why=STAYS),
-    "ConvNeXt": Case(
-        image(lambda: shapes.Classifier(12, [shapes.Mixed(12)], 12)),
-        0.75,
-        why=("normalisation over channels",),
-    ),
     "WaveNet": Case(lambda: network(wavenet(), {"x": (2, 24)}), 0.6, why=(LIVELY,)),
     "twins": Case(lambda: network(shapes.Twins(), {"a": (3, 16, 16), "b": (3, 16, 16)}), 0.85, why=(BORDER,)),
     "LSTM": Case(lambda: shapes.silence_cells(network(shapes.Recurrent(), {"x": (7, 6)}))),
