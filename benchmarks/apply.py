@@ -85,16 +85,17 @@ def edit(folder: Path, *, undo: bool) -> None:
     """Only reading and writing: the same cut through `ModelEdit`, without looking at the graph."""
     from nla.checkpoint.editing import ModelEdit
     from nla.checkpoint.onnx_file import open_onnx
+    from nla.surgery.cutting.compacting import compacted
 
     change = ModelEdit(open_onnx(folder / "model.onnx"))
     width = change.shape("w0")[0]
     keep = np.delete(np.arange(width), np.arange(0, 2 * REMOVED, 2))
     for k in range(LAYERS):
         if k < LAYERS - 1:
-            change.transform(f"w{k}", lambda w: np.take(w, keep, axis=1), (width, len(keep)))
+            change.transform(f"w{k}", lambda w: compacted(w, 1, keep), (width, len(keep)))
         if k > 0:
             rows, columns = len(keep), change.shape(f"w{k}")[1]
-            change.transform(f"w{k}", lambda w: np.take(w, keep, axis=0), (rows, columns))
+            change.transform(f"w{k}", lambda w: compacted(w, 0, keep), (rows, columns))
     change.write(folder / "edited.onnx", undo=folder / "undo.safetensors" if undo else None)
 
 

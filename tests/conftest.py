@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+NEED_TORCH = ("exported_models.py",)
+"""Modules that the tests share and that import torch: looked through for doctests only where it is installed."""
+collect_ignore = [] if find_spec("torch") else list(NEED_TORCH)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

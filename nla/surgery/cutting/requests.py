@@ -10,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from nla.surgery.cutting.compacting import compacted
 from nla.surgery.cutting.masks import Places
 
 Array = NDArray[Any]
@@ -36,10 +37,9 @@ def taking(shape: Sequence[int], cuts: Sequence[tuple[int, Places]]) -> Change:
         after[axis] = len(places)
 
     def take(array: Array) -> Array:
-        if len(cuts) == 1:
-            return np.take(array, cuts[0][1], cuts[0][0])
-        kept = dict(cuts)  # all axes at once: a large weight is not copied for each of them
-        return array[np.ix_(*(kept.get(axis, np.arange(size)) for axis, size in enumerate(shape)))]
+        for axis, places in reversed(cuts):
+            array = compacted(array, axis, places)
+        return array
 
     return Change(take, tuple(after), tuple((axis, places.tobytes()) for axis, places in cuts), tuple(cuts))
 
