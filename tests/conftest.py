@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-NEED_TORCH = ("exported_models.py",)
+NEED_TORCH = ("exported_models.py", "transformer_reference.py")
 """Modules that the tests share and that import torch: looked through for doctests only where it is installed."""
 collect_ignore = [] if find_spec("torch") else list(NEED_TORCH)
 

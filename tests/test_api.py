@@ -114,9 +114,8 @@ def test_options_that_make_no_sense_are_refused_by_name(options: dict[str, objec
         inspect(**options)
 
 
-def test_random_data_is_refused_unless_asked_for_and_then_named() -> None:
-    with pytest.raises(nla.UsageError, match="no calibration data"):
-        nla.inspect(MODEL, in_process=True)
+def test_random_data_is_never_replayed_unless_asked_for_and_then_named() -> None:
+    assert isinstance(nla.inspect(MODEL, in_process=True), nla.WeightInspection)  # which saw no activation
     seen = nla.inspect(MODEL, synthetic=20, in_process=True)
     assert seen.data["synthetic"] is True
     assert any("random" in note for note in [*seen.notes, *seen.data["account"]])
@@ -171,3 +170,45 @@ def test_progress_counts_the_samples() -> None:
     told: list[dict[str, object]] = []
     inspect(progress=told.append)
     assert {"phase": "replaying", "done": 1788, "total": 1788} in told
+
+
+def test_the_layers_of_a_plain_network_are_words_or_one_text(tmp_path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    generator = np.random.default_rng(0)
+    shapes = {"a.weight": (6, 4), "a.bias": (6,), "b.weight": (3, 6), "b.bias": (3,)}
+    path = tmp_path / "mlp.safetensors"
+    save_file(
+        {name: generator.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}, path
+    )
+    said = {"activation": "relu", "in_process": True}
+    words, text, inferred = (nla.sites(path, layers=given, **said) for given in (["a", "b"], "a, b", None))
+    assert [site.name for site in words.sites] == [site.name for site in text.sites] == ["a.act"]
+    assert [site.neurons for site in inferred.sites] == [6]
+    assert words.checkpoint["layers"] == ["a", "b"]
+    assert "layers" not in inferred.checkpoint
+    with pytest.raises(nla.UsageError, match="not both"):
+        nla.sites(path, graph=MODEL, layers="a,b", **said)
+
+
+def test_an_onnx_file_takes_nothing_that_stands_for_a_graph(tmp_path: Path) -> None:
+    with pytest.raises(nla.UsageError, match="is for safetensors checkpoints"):
+        inspect(activation="relu")
+    with pytest.raises(nla.UsageError, match="not a safetensors checkpoint"):
+        nla.export(MODEL, tmp_path / "out.onnx", in_process=True)
+
+
+def test_a_manifest_of_strange_layers_is_refused(tmp_path: Path) -> None:
+    manifest = nla.plan(recorded(tmp_path), "prune")
+    strange = {
+        **manifest.to_dict(),
+        "checkpoint": {**manifest.checkpoint, "layers": [{"graph": "/etc/passwd"}]},
+    }
+    with pytest.raises(nla.UsageError, match=r"checkpoint\.layers"):
+        nla.apply(nla.Manifest.from_dict(strange), MODEL, tmp_path / "out.onnx", in_process=True)
+
+
+def recorded(tmp_path: Path) -> Path:
+    """A recording of the dying-ReLU sample."""
+    inspect(output=tmp_path / "run.h5")
+    return tmp_path / "run.h5"

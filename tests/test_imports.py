@@ -22,7 +22,9 @@ ALLOWED: dict[str, set[str]] = {
     "site": {"errors", "activations"},
     "isolation": {"errors"},
     "checkpoint": FOUNDATION,
+    "architectures": FOUNDATION | {"checkpoint"},
     "graph": FOUNDATION | {"checkpoint"},
+    "theory": {"errors", "activations"},
     "statistics": {"errors"},
     "recording": FOUNDATION | {"statistics", "recording_document", "recording_file", "checkpoint.atomic"},
     "recording_document": {"errors", "statistics"},
@@ -31,19 +33,34 @@ ALLOWED: dict[str, set[str]] = {
     "lifecycle": FOUNDATION | {"statistics"},
     "manifest": FOUNDATION | {"statistics", "lifecycle"},
     "verification": FOUNDATION | {"lifecycle", "manifest"},
-    "replay": FOUNDATION | {"calibration", "checkpoint", "graph", "statistics", "recording", "verification"},
-    "surgery": FOUNDATION | {"checkpoint", "graph", "manifest", "replay"},
+    "replay": FOUNDATION
+    | {"architectures", "calibration", "checkpoint", "graph", "statistics", "recording", "verification"},
+    "surgery": FOUNDATION | {"architectures", "checkpoint", "graph", "manifest", "replay"},
+    "weights": FOUNDATION
+    | {"architectures", "checkpoint", "graph", "theory", "surgery.structure", "surgery.weights"},
     "outcomes": {"lifecycle", "manifest", "surgery.report", "verification"},
-    "report": FOUNDATION | {"lifecycle", "manifest", "outcomes", "surgery.report", "verification"},
+    "report": FOUNDATION
+    | {"lifecycle", "manifest", "outcomes", "surgery.report", "verification", "weights.results"},
     "verbs": FOUNDATION
     | {
         *("calibration", "isolation", "lifecycle", "manifest", "outcomes", "recording", "verification"),
         *("checkpoint.atomic", "checkpoint.masks_file", "checkpoint.staging"),
-        *("surgery.carried", "surgery.report"),
+        "checkpoint.work_folder",
+        *("surgery.carried", "surgery.report", "weights.results"),
     },
     "api": {"verbs"},
-    "cli": {"api", "errors", "lifecycle", "outcomes", "report", "verification", "checkpoint.atomic"},
-    "__init__": FOUNDATION | {"api", "lifecycle", "manifest", "outcomes", "surgery.report", "verification"},
+    "cli": {
+        "api",
+        "errors",
+        "lifecycle",
+        "outcomes",
+        "report",
+        "verification",
+        "checkpoint.atomic",
+        "weights.results",
+    },
+    "__init__": FOUNDATION
+    | {"api", "lifecycle", "manifest", "outcomes", "surgery.report", "verification", "weights.results"},
     "__main__": {"cli"},
 }
 """For each part of nla, the parts (or single modules of them) that it may import."""
@@ -54,7 +71,9 @@ LIBRARIES: dict[str, set[str]] = {
     "site": {"numpy"},
     "isolation": {"numpy"},
     "checkpoint": {"numpy", "onnx", "google", "safetensors", "ml_dtypes"},
+    "architectures": {"numpy", "onnx"},
     "graph": {"numpy", "onnx", "onnx_ir"},
+    "theory": {"numpy"},
     "statistics": {"numpy"},
     "recording": {"numpy"},
     "recording_document": set(),
@@ -65,6 +84,7 @@ LIBRARIES: dict[str, set[str]] = {
     "manifest": {"numpy"},
     "verification": {"numpy"},
     "surgery": {"numpy", "onnx", "onnx_ir"},
+    "weights": {"numpy", "onnx_ir"},
     "outcomes": set(),
     "report": {"rich"},
     "verbs": {"numpy"},
@@ -75,7 +95,17 @@ LIBRARIES: dict[str, set[str]] = {
 }
 """For each part of nla, the libraries that it may import."""
 
-PURE = ("activations", "site", "statistics", "lifecycle", "manifest", "verification", "outcomes", "report")
+PURE = (
+    "activations",
+    "site",
+    "theory",
+    "statistics",
+    "lifecycle",
+    "manifest",
+    "verification",
+    "outcomes",
+    "report",
+)
 FILES_AND_MODELS = {"onnx", "onnxruntime", "onnx_ir", "h5py"}
 
 

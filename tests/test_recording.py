@@ -546,6 +546,9 @@ def _edit(*where, value):
     return change
 
 
+_CONSUMER = {"node": "n", "op_type": "Gemm", "weight": "v"}
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -570,6 +573,8 @@ def _edit(*where, value):
         _edit("sites", 0, "more", value=1),
         _edit("sites", 0, "producers", value=None),
         _edit("sites", 0, "producers", 0, "weight", value=7),
+        _edit("sites", 0, "consumers", value=[{**_CONSUMER, "places": [0, 1, 2]}]),
+        _edit("sites", 0, "consumers", value=[{**_CONSUMER, "places": [0, 1, 2, 1 << 40]}]),
         _edit("sites", 0, "activation", "name", value="Nothing"),
         _edit("sites", 0, "activation", value=3),
         _edit("sites", 0, value=3),
@@ -579,6 +584,9 @@ def _edit(*where, value):
         _edit("beside", value=["/etc/passwd"]),
         _edit("settings", "labels", value=None),
         _edit("settings", "labels", value=["cat"]),
+        _edit("settings", "constants", value=["x"]),
+        _edit("settings", "constants", value={"x": 3}),
+        _edit("settings", "constant_arrays", value=3),
         _edit("splits", "calibration", value=None),
         _edit("splits", "third", value=[]),
         _edit("splits", "calibration", value=[]),

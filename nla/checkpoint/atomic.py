@@ -20,6 +20,12 @@ _MODEL_STARTS = bytes(
     number << 3 | kind for number, kind in zip(range(1, 9), (0, 2, 2, 2, 0, 2, 2, 2), strict=True)
 )
 """First bytes of a model, the tags of its fields 1 to 8: weights, which may be large, are not searched."""
+_INDEX = ".safetensors.index.json"
+_OF_CHECKPOINTS = (
+    *("*.safetensors", f"*{_INDEX}", "config.json", "generation_config.json", "preprocessor_config.json"),
+    *("tokenizer*.json", "special_tokens_map.json", "vocab.*", "merges.txt"),
+)
+"""What belongs to a checkpoint in a folder."""
 _REASONS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
@@ -146,7 +152,7 @@ def _refuse(target: Path, sources: Iterable[str | os.PathLike[str]]) -> None:
         return
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, "is a folder")
-    for source in sources:
+    for source in (each for given in sources for each in _read_with(Path(given))):
         if not os.path.exists(source):
             continue
         if os.path.samefile(source, target):
@@ -157,6 +163,15 @@ def _refuse(target: Path, sources: Iterable[str | os.PathLike[str]]) -> None:
             raise OutputError(
                 f"cannot write {printable(target)}: it is external data of {printable(source)}; name another output"
             )
+
+
+def _read_with(source: Path) -> Iterator[Path]:
+    """What is read where this is: of a checkpoint in Hugging Face layout, named by folder or index, its files."""
+    yield source
+    folder = source.parent if source.name.endswith(_INDEX) else source
+    with suppress(OSError):
+        if folder.is_dir():
+            yield from (path for pattern in _OF_CHECKPOINTS for path in folder.glob(pattern))
 
 
 def _is_external_data(target: Path, source: Path) -> bool:

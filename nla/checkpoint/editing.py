@@ -29,6 +29,7 @@ from nla.checkpoint.undo import UndoRecord
 from nla.checkpoint.values import onnx_type
 from nla.checkpoint.walking import graphs, nodes, subgraphs
 from nla.checkpoint.weights import Weight, given, range_piece, weights_of
+from nla.checkpoint.wire import Piece
 from nla.checkpoint.writing import EXTERNAL_SUFFIX, Outcome, Written, lay_out, write_model
 
 Array = NDArray[Any]
@@ -55,7 +56,7 @@ class ModelEdit:
     def __init__(self, checkpoint: OnnxCheckpoint) -> None:
         self.checkpoint = checkpoint
         self.model = skeleton(checkpoint.proto)
-        self._source = weights_of(checkpoint.proto.graph, checkpoint.path)
+        self._source = weights_of(checkpoint.proto.graph, checkpoint.place)
         self._weights = dict(self._source)
         self._names = _all_names(checkpoint.proto)
         self._headers: dict[str, TensorProto] = {}
@@ -125,6 +126,10 @@ class ModelEdit:
         """The weight's values with the pending changes: an array of the caller's own, computed at each call."""
         return self._weights[name].values()
 
+    def piece(self, name: str) -> Piece:
+        """The bytes that an external weight will have, in its own type, computed when their turn comes."""
+        return self._weights[name].content().piece
+
     def transform(
         self, name: str, function: Callable[[Array], Array], shape: tuple[int, ...] | None = None
     ) -> None:
@@ -145,7 +150,7 @@ class ModelEdit:
     def add_weight(self, hint: str, array: Array) -> str:
         """A new initializer with these values (copied); its name, made from the hint. Raises ModelError."""
         name = self.fresh(hint)
-        weight = given(name, self.checkpoint.path, array, external=False)
+        weight = given(name, self.checkpoint.place, array, external=False)
         large = size_bytes(TensorProto(data_type=weight.data_type, dims=weight.shape)) >= _INLINE_BYTES
         self._add(replace(weight, external=large and bool(self.checkpoint.external_files)))
         return name
@@ -181,7 +186,12 @@ class ModelEdit:
 
     def parameters(self) -> int:
         """Elements of all tensors that can be weights: floating, or integers of at most a byte."""
-        weights = [w for w in self._weights.values() if not isinstance(w.base, AttributeProto)]
+        apart = self.checkpoint.constants
+        weights = [
+            weight
+            for name, weight in self._weights.items()
+            if name not in apart and not isinstance(weight.base, AttributeProto)
+        ]
         found = [(weight.data_type, weight.shape) for weight in weights]
         inner = [
             tensor for graph in list(graphs(self.model))[1:] for tensor in weight_tensors(graph).values()
@@ -292,8 +302,8 @@ class ModelEdit:
                 _set_numbers(node, weight.values())
         if metadata and self.changed:
             _add_metadata(model, metadata)
-        path = self.checkpoint.path
-        return Outcome(model, contents, lambda where: range_piece(path, where))
+        place = self.checkpoint.place
+        return Outcome(model, contents, lambda where: range_piece(place, where))
 
 
 def _position(graph: GraphProto, node: NodeProto) -> int:

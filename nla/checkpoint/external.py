@@ -41,6 +41,16 @@ class ExternalRange:
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where a model's external data is looked for: beside the file `model`, which need not be there."""
+
+    model: Path
+    linked: bool = False
+    """Whether the files there may be links of either kind, wherever they lead: those of a checkpoint's own folder
+    may (model hubs keep them in one store, uv and conda install by hard link), those that a graph names may not."""
+
+
+@dataclass(frozen=True)
 class ExternalFile:
     """An external file that was opened and checked once; `map` opens it again, by the same rules."""
 
@@ -49,10 +59,17 @@ class ExternalFile:
     model: Path
     size_bytes: int
     digest: str = field(compare=False)
+    linked: bool = False
+    """As `Place.linked`."""
+
+    @property
+    def place(self) -> Place:
+        """Where it is looked for."""
+        return Place(self.model, self.linked)
 
     def map(self) -> np.ndarray:
         """uint8 [size_bytes], the file mapped into memory, read-only. Raises ModelError if it changed."""
-        with open_external(self.model, self.location) as (file, size):
+        with open_external(self.place, self.location) as (file, size):
             if size != self.size_bytes:
                 raise ModelError(
                     f"external data '{printable(self.location)}' changed while the model was read"
@@ -86,30 +103,30 @@ def read_range(tensor: TensorProto) -> ExternalRange:
 
 
 @contextmanager
-def open_external(model: Path, location: str) -> Iterator[tuple[BinaryIO, int]]:
+def open_external(place: Place, location: str) -> Iterator[tuple[BinaryIO, int]]:
     """The external file opened for reading, and its size in bytes. Raises ModelError.
 
     `location` is relative and stays inside the model's folder. A symbolic link is followed where it leads
     into that folder or into the folder in which the model file itself really lies: caches of model hubs keep
     both as links into one store. A file with a second hard link is refused, as onnx does: its other name may
-    be anywhere.
+    be anywhere. With `place.linked`, links of both kinds may lead anywhere.
     """
-    real = _inside(model, location)
+    real = _inside(place, location)
     with ExitStack() as stack:
         try:
             file, status = stack.enter_context(open_regular(real, follow=False))
-            if status.st_nlink > 1:
+            if status.st_nlink > 1 and not place.linked:
                 raise ModelError(
                     "the file has a second hard link, perhaps outside the model's folder; copy it"
                 )
         except ModelError as error:
             hint = "" if real.exists() else "; put the file that came with the model there, under that name"
-            where = f"external data '{printable(location)}' in {printable(model.parent)}"
+            where = f"external data '{printable(location)}' in {printable(place.model.parent)}"
             raise ModelError(f"{where}: {error}{hint}") from None
         yield file, status.st_size
 
 
-def _inside(model: Path, location: str) -> Path:
+def _inside(place: Place, location: str) -> Path:
     if not location or not location.isprintable():
         raise ModelError(
             f"external data: location '{printable(location)}' is empty or holds control characters"
@@ -117,9 +134,10 @@ def _inside(model: Path, location: str) -> Path:
     relative = PurePosixPath(location)
     if relative.is_absolute() or ".." in relative.parts or re.match(r"[A-Za-z]:[\\/]|\\", location):
         raise ModelError(f"external data: location '{printable(location)}' leads out of the model's folder")
+    model = place.model
     folders = {os.path.realpath(model.parent), os.path.dirname(os.path.realpath(model))}
     real = os.path.realpath(model.parent / relative)
-    if not any(os.path.commonpath([folder, real]) == folder for folder in folders):
+    if not place.linked and not any(os.path.commonpath([folder, real]) == folder for folder in folders):
         raise ModelError(
             f"external data: location '{printable(location)}' is a link out of the model's folder"
         )
@@ -139,14 +157,14 @@ def check_external(
         try:
             where = read_range(tensor)
             if where.location not in sizes:
-                with open_external(model, where.location) as (_, size):
+                with open_external(Place(model), where.location) as (_, size):
                     sizes[where.location] = size
             _check_fits(where, sizes[where.location])
         except ModelError as error:
             raise named("tensor", tensor.name, error) from None
         claimed += where.length
     _check_claims(claimed, sum(sizes.values()), limits)
-    tell = _counting(sum(sizes.values()), on_hashed)
+    tell = counting(sum(sizes.values()), on_hashed)
     return tuple(ExternalFile(at, model, sizes[at], _hash(model, at, tell)) for at in sorted(sizes))
 
 
@@ -167,11 +185,11 @@ def _check_claims(claimed: int, there: int, limits: ModelLimits) -> None:
 
 
 def _hash(model: Path, location: str, tell: Callable[[int], None]) -> str:
-    with open_external(model, location) as (file, _):
+    with open_external(Place(model), location) as (file, _):
         return file_digest(file, tell)
 
 
-def _counting(total: int, on_hashed: Hashed | None) -> Callable[[int], None]:
+def counting(total: int, on_hashed: Hashed | None) -> Callable[[int], None]:
     """Adds up what was hashed and passes it on every 64 MiB: 100 GB of weights take minutes to read."""
     done = 0
 

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nla.checkpoint.atomic import atomic_write
-from nla.checkpoint.safetensors_file import METADATA, Entry, pieces
+from nla.checkpoint.safetensors_file import Entry, pieces
+from nla.checkpoint.safetensors_header import METADATA
 from nla.checkpoint.wire import Piece
 from nla.checkpoint.writing import pour
 from nla.errors import OutputError, printable

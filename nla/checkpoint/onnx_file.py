@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import ModelProto, TensorProto
 
 from nla.checkpoint.digest import checkpoint_digest
-from nla.checkpoint.external import ExternalFile, Hashed, check_external, open_external, read_range
+from nla.checkpoint.external import ExternalFile, Hashed, Place, check_external, open_external, read_range
 from nla.checkpoint.limits import DEFAULT_LIMITS, ModelLimits
 from nla.checkpoint.opening import read_regular
 from nla.checkpoint.precheck import precheck
@@ -43,6 +43,16 @@ class OnnxCheckpoint:
     def folder(self) -> Path:
         """The folder that external data is relative to."""
         return self.path.parent
+
+    @property
+    def place(self) -> Place:
+        """Where its external data is looked for."""
+        return Place(self.path)
+
+    @property
+    def constants(self) -> frozenset[str]:
+        """Initializers that are none of the checkpoint's parameters; a model file has none of them."""
+        return frozenset()
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -122,7 +132,7 @@ def _load_attributes(model: Path, proto: ModelProto) -> None:
     """Bring external data of attributes (small: Constant nodes) into the protobuf."""
     for tensor in _external_attributes(proto):
         where = read_range(tensor)
-        with open_external(model, where.location) as (file, _):
+        with open_external(Place(model), where.location) as (file, _):
             file.seek(where.offset)
             tensor.raw_data = file.read(where.length)
         del tensor.external_data[:]

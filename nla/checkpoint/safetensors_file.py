@@ -13,13 +13,10 @@ from typing import Any
 import numpy as np
 
 from nla.checkpoint.opening import open_regular
+from nla.checkpoint.safetensors_header import LARGEST_HEADER_BYTES, LENGTH_BYTES, METADATA, parse_header
 from nla.checkpoint.wire import Buffer, Piece, ready
-from nla.errors import ModelError, OutputError, one_line, printable
+from nla.errors import ModelError, OutputError, printable
 
-METADATA = "__metadata__"
-_LENGTH_BYTES = 8
-_LARGEST_HEADER_BYTES = 64 << 20
-"""20 000 tensors with names of two thousand characters; the library itself takes 100 MB."""
 _PIECE_BYTES = 4 << 20
 _NAMES = {
     "bool": "BOOL",
@@ -89,12 +86,12 @@ def pieces(entries: Mapping[str, Entry], metadata: Mapping[str, str]) -> list[Pi
         begin, end = end, end + found.piece.length
         header[name] = {"dtype": found.dtype, "shape": list(found.shape), "data_offsets": [begin, end]}
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-    if len(text) > _LARGEST_HEADER_BYTES:
+    if len(text) > LARGEST_HEADER_BYTES:
         raise OutputError(
             f"a safetensors file with a header of {len(text):,} bytes: the tensors' names are too long"
         )
-    text += b" " * (-len(text) % _LENGTH_BYTES)
-    start = len(text).to_bytes(_LENGTH_BYTES, "little") + text
+    text += b" " * (-len(text) % LENGTH_BYTES)
+    start = len(text).to_bytes(LENGTH_BYTES, "little") + text
     return [ready(start), *(entries[name].piece for name in order)]
 
 
@@ -103,41 +100,10 @@ def _item_bytes(found: Entry) -> int:
 
 
 def read_header(path: Path) -> tuple[dict[str, Stored], dict[str, str]]:
-    """The tensors of a file, by name, and its metadata. Raises ModelError: one line that names the fault.
-
-    The library checks sizes, offsets and overlaps; the header's size is looked at before memory is taken.
-    """
-    from safetensors import SafetensorError, safe_open
-
+    """The tensors of a file, by name, in the header's order, and its metadata. Raises ModelError, without the path."""
     with open_regular(path) as (file, status):
-        length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
-        if status.st_size < _LENGTH_BYTES or length > min(
-            status.st_size - _LENGTH_BYTES, _LARGEST_HEADER_BYTES
-        ):
-            raise ModelError(f"not a safetensors file: its header would have {length:,} bytes")
-        try:
-            with safe_open(path, framework="numpy") as checked:
-                names = set(checked.keys())
-            header = json.loads(file.read(length), object_pairs_hook=_once)
-        except (SafetensorError, OSError, ValueError, RecursionError) as error:
-            raise ModelError(f"not a readable safetensors file: {one_line(error)}") from None
-    metadata = header.pop(METADATA, None) or {}
-    if set(header) != names:
-        raise ModelError("not a readable safetensors file: its header changed while it was read")
-    begin = _LENGTH_BYTES + length
-    return {name: _stored(path, begin, found) for name, found in header.items()}, metadata
-
-
-def _stored(path: Path, begin: int, found: dict[str, Any]) -> Stored:
-    first, last = found["data_offsets"]
-    return Stored(path, found["dtype"], tuple(found["shape"]), begin + first, last - first)
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a name comes twice in its header")
-    return found
+        ranges, metadata = parse_header(file, status.st_size)
+    return {name: Stored(path, r.dtype, r.shape, r.offset, r.length) for name, r in ranges.items()}, metadata
 
 
 def _stream(stored: Stored) -> Iterator[Buffer]:

@@ -47,7 +47,7 @@ def looks_like(head: bytes) -> str | None:
         if head[4:8] == mark:
             return what
     if _is_safetensors(head):
-        return "a safetensors file: weights without a graph, and this command needs the graph"
+        return "a safetensors file; give it a name that ends in .safetensors"
     return _text(head)
 
 

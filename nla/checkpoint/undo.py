@@ -40,7 +40,8 @@ from nla.errors import ModelError, printable
 
 FORMAT = "nla/undo/1"
 _MODEL = "model"
-_SUM, _SUM_BYTES = "~sha256", 32
+SUM, SUM_BYTES = "~sha256", 32
+"""The last entry of every undo file, and its length."""
 
 
 class UndoRecord:
@@ -66,16 +67,16 @@ class UndoRecord:
         content = serialised(model)
         entries[_MODEL] = Entry("U8", (len(content),), ready(content))
         metadata = {"format": FORMAT, "original": self._checkpoint.digest, "edited": edited}
-        entries[_SUM] = Entry(
-            "U8", (_SUM_BYTES,), Piece(_SUM_BYTES, tuple)
+        entries[SUM] = Entry(
+            "U8", (SUM_BYTES,), Piece(SUM_BYTES, tuple)
         )  # its place; its content is made last
         *content_pieces, _ = pieces(entries, metadata)
-        return _summed(content_pieces)
+        return summed(content_pieces)
 
     def _kept(self, tensor: TensorProto) -> Entry | None:
         """The tensor's bytes as an entry; None where it stays in the protobuf."""
         if tensor.data_location == TensorProto.EXTERNAL:
-            piece = range_piece(self._checkpoint.path, read_range(tensor))
+            piece = range_piece(self._checkpoint.place, read_range(tensor))
         elif field_of(tensor) in AS_RAW and size_bytes(tensor):
             piece = Piece(size_bytes(tensor), partial(_inline, tensor))
         else:
@@ -87,10 +88,10 @@ class UndoRecord:
         return entry(dtype, tuple(tensor.dims), piece)
 
     def _range(self, where: ExternalRange) -> Entry:
-        return Entry("U8", (where.length,), range_piece(self._checkpoint.path, where))
+        return Entry("U8", (where.length,), range_piece(self._checkpoint.place, where))
 
 
-def _summed(content: list[Piece]) -> list[Piece]:
+def summed(content: list[Piece]) -> list[Piece]:
     """The pieces, and the sha256 of all that they give, which is known when they have been written."""
     sha256 = hashlib.sha256()
 
@@ -100,14 +101,14 @@ def _summed(content: list[Piece]) -> list[Piece]:
             yield part
 
     through = [Piece(piece.length, partial(shown, piece)) for piece in content]
-    return [*through, Piece(_SUM_BYTES, lambda: (sha256.digest(),))]
+    return [*through, Piece(SUM_BYTES, lambda: (sha256.digest(),))]
 
 
-def _check_sum(source: Path, stored: Mapping[str, Stored]) -> None:
+def check_sum(source: Path, stored: Mapping[str, Stored]) -> None:
     """Refuse a file that is not as it was written. Raises ModelError."""
-    found = stored.get(_SUM)
-    if found is None or found.length != _SUM_BYTES:
-        raise ModelError(f"it holds no '{_SUM}' of its content")
+    found = stored.get(SUM)
+    if found is None or found.length != SUM_BYTES:
+        raise ModelError(f"it holds no '{SUM}' of its content")
     sha256 = hashlib.sha256()
     for part in Stored(source, "U8", (found.offset,), 0, found.offset).piece().checked():
         sha256.update(part)
@@ -159,8 +160,8 @@ def restore(undo: str | os.PathLike[str], edited: OnnxCheckpoint, path: str | os
     source = Path(undo)
     try:
         stored, metadata = read_header(source)
-        _check_belongs(metadata, edited)
-        _check_sum(source, stored)
+        check_belongs(metadata, edited.digest, edited.path)
+        check_sum(source, stored)
         model = _model(stored)
         outcome = Outcome(model, _contents(model, stored, edited), partial(_stored_range, stored))
         sources = [source, *edited.files]
@@ -169,15 +170,18 @@ def restore(undo: str | os.PathLike[str], edited: OnnxCheckpoint, path: str | os
         raise ModelError(f"{printable(source)}: {error}") from None
 
 
-def _check_belongs(metadata: Mapping[str, str], edited: OnnxCheckpoint) -> None:
+def check_belongs(metadata: Mapping[str, str], digest: str, edited: Path, expected: str = FORMAT) -> None:
+    """Refuse an undo file of another format, or of another edit than that at `edited`. Raises ModelError."""
     kind = metadata.get("format", "")
-    if kind != FORMAT:
+    if kind != expected:
         later = " (written by a later nla?)" if kind.startswith("nla/undo/") else ""
-        raise ModelError(f"not an undo file of nla: its format is '{printable(kind)}', not '{FORMAT}'{later}")
-    if "original" not in metadata or metadata.get("edited") != edited.digest:
+        raise ModelError(
+            f"not an undo file of nla: its format is '{printable(kind)}', not '{expected}'{later}"
+        )
+    if "original" not in metadata or metadata.get("edited") != digest:
         raise ModelError(
             f"it belongs to the model with digest {printable(metadata.get('edited', 'unknown'))[:16]}…, and "
-            f"{printable(edited.path)} has {edited.digest[:16]}…: give the model that was written with it"
+            f"{printable(edited)} has {digest[:16]}…: give the model that was written with it"
         )
 
 
@@ -196,7 +200,7 @@ def _model(stored: Mapping[str, Stored]) -> ModelProto:
 
 def _contents(model: ModelProto, stored: Mapping[str, Stored], edited: OnnxCheckpoint) -> dict[str, Content]:
     """Where the values of each weight are read: from the undo file, or else from the edited model."""
-    there = weights_of(edited.proto.graph, edited.path)
+    there = weights_of(edited.proto.graph, edited.place)
     contents: dict[str, Content] = {}
     for name, tensor in weight_tensors(model.graph).items():
         external = tensor.data_location == TensorProto.EXTERNAL

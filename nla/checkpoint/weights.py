@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import AttributeProto, GraphProto, SparseTensorProto, TensorProto
 
-from nla.checkpoint.external import ExternalRange, open_external, read_range
+from nla.checkpoint.external import ExternalRange, Place, open_external, read_range
 from nla.checkpoint.skeleton import weight_tensors
 from nla.checkpoint.tensors import dense_array, named, size_bytes
 from nla.checkpoint.values import (
@@ -35,6 +34,9 @@ Change = Callable[[Array], Array]
 Base = TensorProto | SparseTensorProto | AttributeProto | Array
 
 _PIECE_BYTES = 4 << 20
+_EXPONENTS = {"float16": np.uint16(0x7C00), "bfloat16": np.uint16(0x7F80)}
+"""All bits of the exponent, which only infinity and NaN set: numpy compares numbers of two bytes one by one."""
+_COMPARED = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,8 @@ class Weight:
     """A tensor of numbers in the main graph, with the changes that are applied when it is read or written."""
 
     name: str
-    model: Path
-    """The checkpoint that it belongs to; external data lies beside it."""
+    place: Place
+    """Where the external data of its checkpoint lies."""
     base: Base
     data_type: int
     shape: tuple[int, ...]
@@ -117,7 +119,7 @@ class Weight:
             return dense_array(self.base)
         if self.base.data_location != TensorProto.EXTERNAL:
             return from_field(self.base)
-        return read_external(self.model, self.base)
+        return read_external(self.place, self.base)
 
     def content(self) -> Content:
         """What is written for it; the values are computed when their turn comes."""
@@ -125,7 +127,7 @@ class Weight:
         if self.external:
             where = read_range(base) if base is not None else None
             if where is not None and not self.changed:
-                return Content("external_data", range_piece(self.model, where), where)
+                return Content("external_data", range_piece(self.place, where), where)
             return Content("external_data", self._piece(), where, as_it_was=False)
         if base is not None and not self.changed and not self.copied:
             return Content(None, message_piece(base))
@@ -149,6 +151,11 @@ def is_finite(array: Array) -> bool:
     """Whether no value is NaN or infinite, without an array of its size."""
     if array.dtype.kind in "biuS" or not array.size:
         return True
+    exponent = _EXPONENTS.get(array.dtype.name)
+    if exponent is not None:
+        bits = array.reshape(-1).view(np.uint16)
+        parts = (bits[at : at + _COMPARED] for at in range(0, bits.size, _COMPARED))
+        return all(bool(((part & exponent) != exponent).all()) for part in parts)
     return bool(np.isfinite(array.min()) and np.isfinite(array.max()))
 
 
@@ -157,14 +164,14 @@ def message_piece(message: TensorProto) -> Piece:
     return Piece(len(serialised(message)), lambda: (serialised(message),))
 
 
-def range_piece(model: Path, where: ExternalRange) -> Piece:
+def range_piece(place: Place, where: ExternalRange) -> Piece:
     """The bytes of a range of an external file, a few MB at a time."""
-    return Piece(where.length, partial(_stream, model, where))
+    return Piece(where.length, partial(_stream, place, where))
 
 
-def _stream(model: Path, where: ExternalRange) -> Iterator[Buffer]:
+def _stream(place: Place, where: ExternalRange) -> Iterator[Buffer]:
     buffer = memoryview(bytearray(min(_PIECE_BYTES, where.length)))
-    with open_external(model, where.location) as (file, _):
+    with open_external(place, where.location) as (file, _):
         file.seek(where.offset)
         left = where.length
         while left:
@@ -175,11 +182,11 @@ def _stream(model: Path, where: ExternalRange) -> Iterator[Buffer]:
             left -= count
 
 
-def read_external(model: Path, tensor: TensorProto) -> Array:
+def read_external(place: Place, tensor: TensorProto) -> Array:
     """The values of an external tensor, in memory of their own. Raises ModelError."""
     where = read_range(tensor)
     raw = np.empty(where.length, np.uint8)
-    with open_external(model, where.location) as (file, _):
+    with open_external(place, where.location) as (file, _):
         file.seek(where.offset)
         if file.readinto(raw.data) != where.length:  # type: ignore[attr-defined]
             raise _changed(where.location)
@@ -190,35 +197,35 @@ def _changed(location: str) -> ModelError:
     return ModelError(f"external data '{printable(location)}' was cut short while it was read")
 
 
-def weights_of(graph: GraphProto, model: Path) -> dict[str, Weight]:
+def weights_of(graph: GraphProto, place: Place) -> dict[str, Weight]:
     """Every tensor of numbers that the main graph holds, by name: initializers and outputs of Constant nodes."""
     found: dict[str, Weight] = {}
     for name, tensor in weight_tensors(graph).items():
         external = tensor.data_location == TensorProto.EXTERNAL
-        found[name] = Weight(name, model, tensor, tensor.data_type, tuple(tensor.dims), external)
+        found[name] = Weight(name, place, tensor, tensor.data_type, tuple(tensor.dims), external)
     for sparse in graph.sparse_initializer:
-        found[sparse.values.name] = _sparse(sparse.values.name, model, sparse)
+        found[sparse.values.name] = _sparse(sparse.values.name, place, sparse)
     for node in graph.node:
         constant = node.op_type == "Constant" and node.domain in ("", "ai.onnx") and len(node.attribute) == 1
         if constant and len(node.output) == 1 and node.output[0] not in found:
-            found |= _from_attribute(node.output[0], model, node.attribute[0])
+            found |= _from_attribute(node.output[0], place, node.attribute[0])
     return found
 
 
-def _sparse(name: str, model: Path, sparse: SparseTensorProto) -> Weight:
-    return Weight(name, model, sparse, sparse.values.data_type, tuple(sparse.dims), False)
+def _sparse(name: str, place: Place, sparse: SparseTensorProto) -> Weight:
+    return Weight(name, place, sparse, sparse.values.data_type, tuple(sparse.dims), False)
 
 
-def _from_attribute(name: str, model: Path, attribute: AttributeProto) -> dict[str, Weight]:
+def _from_attribute(name: str, place: Place, attribute: AttributeProto) -> dict[str, Weight]:
     if attribute.name == "sparse_value" and attribute.HasField("sparse_tensor"):
-        return {name: _sparse(name, model, attribute.sparse_tensor)}
+        return {name: _sparse(name, place, attribute.sparse_tensor)}
     if attribute.name not in NUMBER_ATTRIBUTES:
         return {}
     array = from_attribute(attribute)
-    return {name: Weight(name, model, attribute, onnx_type(array.dtype), array.shape, False)}
+    return {name: Weight(name, place, attribute, onnx_type(array.dtype), array.shape, False)}
 
 
-def given(name: str, model: Path, array: Array, *, external: bool) -> Weight:
+def given(name: str, place: Place, array: Array, *, external: bool) -> Weight:
     """A weight that no file holds yet."""
     array = np.array(array)
-    return Weight(name, model, array, onnx_type(array.dtype), array.shape, external)
+    return Weight(name, place, array, onnx_type(array.dtype), array.shape, external)

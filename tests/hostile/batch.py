@@ -12,7 +12,7 @@ import time
 import traceback
 from pathlib import Path
 
-from nla.checkpoint.onnx_file import open_onnx
+from nla.architectures.opening import open_checkpoint
 from nla.errors import NlaError
 from nla.graph.find import find_sites
 from nla.graph.prepare import prepare
@@ -22,7 +22,7 @@ EVERY_ROLE = frozenset({"linear", "mlp_pre"})
 
 def survey(path: Path) -> str:
     """Opens a model and finds its sites, as `nla sites` does in its own child."""
-    sites, not_understood = find_sites(prepare(open_onnx(path), {}).model, EVERY_ROLE)
+    sites, not_understood = find_sites(prepare(open_checkpoint(path), {}).model, EVERY_ROLE)
     return f"{len(sites)} sites, {len(not_understood)} not understood"
 
 
@@ -75,6 +75,34 @@ def apply(path: Path) -> str:
     )
 
 
+def plan(path: Path) -> str:
+    """Plans a recording by every policy that takes no parameter, and one that does."""
+    from contextlib import suppress
+
+    from nla import api
+    from nla.manifest.document import loads
+    from nla.manifest.policies import NAMES
+
+    planned = 0
+    for policy in NAMES:
+        with suppress(NlaError):
+            made = api.plan(path, policy, to="gelu" if policy == "swap" else None, in_process=True)
+            assert loads(made.dumps()) == made
+            planned += 1
+    return f"{planned} manifests"
+
+
+def verify(path: Path) -> str:
+    """Compares the model beside it with a spoilt one."""
+    from nla import api
+
+    folder = path.parent
+    seen = api.verify(
+        folder / "model.onnx", path, folder / "data.npz", in_process=True, threads=1, kernel="numpy"
+    )
+    return f"holds: {seen.holds}"
+
+
 def spoilt_apply(path: Path) -> str:
     """Carries the honest manifest out on a spoilt model, whatever its digest."""
     from nla import api
@@ -104,6 +132,8 @@ def undo(path: Path) -> str:
 TASKS = {
     "apply": apply,
     "masks": masks,
+    "plan": plan,
+    "verify": verify,
     "spoilt_apply": spoilt_apply,
     "undo": undo,
     "replay": replay,

@@ -19,6 +19,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import onnx
 from hostile.batch import TASKS
@@ -320,6 +321,7 @@ def manifest_values(folder: Path) -> None:
     @given(st.sampled_from(_HONEST_ACTIONS), st.integers(0, 2**32), st.integers(1, 3))
     def check(action: dict[str, Any], seed: int, count: int) -> None:
         chance, plain = random.Random(seed), deepcopy(honest)
+        plain["checkpoint"]["constants"], plain["data"]["shapes"] = {}, {"x": [None, 4]}
         if action:
             plain["actions"] = [{"site": "h", **deepcopy(action)}]
         for _ in range(count):
@@ -327,6 +329,45 @@ def manifest_values(folder: Path) -> None:
         path.write_text(json.dumps(plain))
         attempt("apply", path)
         attempt("masks", path)
+
+    check()
+
+
+def recording_values(folder: Path) -> None:
+    """A recording whose document has other values in it, planned by every policy."""
+    content = (folder / "run.h5").read_bytes()
+    path = folder / "spoilt.h5"
+
+    @bounded(MANIFESTS)
+    @given(st.integers(0, 2**32), st.integers(1, 3))
+    def check(seed: int, count: int) -> None:
+        chance = random.Random(seed)
+        path.write_bytes(content)
+        with h5py.File(path, "r+") as file:
+            plain = json.loads(file["document"][()].tobytes())
+            for _ in range(count):
+                _other_value(plain, chance)
+            del file["document"]
+            file["document"] = np.frombuffer(json.dumps(plain).encode(), np.uint8)
+        attempt("plan", path)
+
+    check()
+
+
+def spoilt_edits(folder: Path) -> None:
+    """An honest model verified against one that is ill-formed."""
+    honest = (folder / "model.onnx").read_bytes()
+
+    @bounded(MANIFESTS // 2)  # what runs is timed too, for a second or two
+    @given(st.integers(0, 2**32), st.integers(1, 2))
+    def check(seed: int, count: int) -> None:
+        model, chance = ModelProto.FromString(honest), random.Random(seed)
+        for _ in range(count):
+            with suppress(IndexError, TypeError, ValueError):
+                chance.choice(CHANGES)(model, chance)
+        path = folder / "spoilt.onnx"
+        path.write_bytes(model.SerializeToString())
+        attempt("verify", path)
 
     check()
 
@@ -445,7 +486,7 @@ PROPERTIES = {
     made.__name__: made
     for made in (
         *(model_bytes, model_cuts, model_graphs, model_runs, data_bytes, recording_bytes),
-        *(manifest_bytes, manifest_values, undo_bytes, spoilt_models),
+        *(manifest_bytes, manifest_values, recording_values, undo_bytes, spoilt_models, spoilt_edits),
     )
 }
 
@@ -453,7 +494,16 @@ if __name__ == "__main__":
     tempfile.tempdir = sys.argv[2]
     if sys.argv[1] in ("model_runs", "data_bytes"):
         import nla.replay.tasks
-    if sys.argv[1] in ("manifest_bytes", "manifest_values", "undo_bytes", "spoilt_models"):
+    if sys.argv[1] in (
+        *(
+            "manifest_bytes",
+            "manifest_values",
+            "recording_values",
+            "undo_bytes",
+            "spoilt_models",
+            "spoilt_edits",
+        ),
+    ):
         import nla.replay.comparing
         import nla.surgery.tasks  # noqa: F401
     PROPERTIES[sys.argv[1]](Path(sys.argv[2]))

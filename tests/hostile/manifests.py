@@ -114,6 +114,38 @@ REFUSED: dict[str, tuple[Change, str]] = {
         only("strip-contribution", [2], fraction=0.5, input_mean=[1, 2]),
         "input_mean has 2 numbers",
     ),
+    "means of another layer for a reset": (
+        only("reset", [2], scheme="he", seed=1, means=0.5, input_mean=[1, 2]),
+        "input_mean has 2 numbers, expected one for each of the 4 channels",
+    ),
+    "half of a layer flipped": (
+        only("flip", [0, 1]),
+        "flips 2 of the 4 units of h: a flip is of a whole layer",
+    ),
+    "a slope for an activation without one": (
+        only("swap", [0, 1, 2, 3], to="Gelu", alpha=0.5),
+        "Gelu has no alpha, only LeakyRelu and Elu have",
+    ),
+    "constants that are none": (
+        lambda plain: plain["checkpoint"].update(constants=["x"]),
+        "checkpoint.constants is a list, expected an object",
+    ),
+    "a constant of the wrong type": (
+        lambda plain: plain["checkpoint"].update(constants={"x": 1}),
+        "checkpoint.constants: a value is a number, expected a text",
+    ),
+    "a constant for no input": (
+        lambda plain: plain["checkpoint"].update(constants={"gone": "1"}),
+        "the model has no such input",
+    ),
+    "a constant that does not fit its input": (
+        lambda plain: plain["checkpoint"].update(constants={"x": "[1, 2, 3]"}),
+        "does not fit the input's",
+    ),
+    "shapes that are none": (
+        lambda plain: plain["data"].update(shapes={"x": [-1]}),
+        r"data.shapes: \[-1\] is no shape",
+    ),
     "an unknown scheme": (only("reset", [2], scheme="x", seed=1, means=0.5), "scheme is 'x'"),
     "a negative seed": (only("reset", [2], scheme="he", seed=-1, means=0.5), "seed is -1"),
     "means beyond the type": (

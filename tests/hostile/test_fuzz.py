@@ -43,7 +43,10 @@ def test_spoilt_models(name, tmp_path):
     holds(name, tmp_path)
 
 
-@pytest.mark.parametrize("name", ["manifest_bytes", "manifest_values", "undo_bytes", "spoilt_models"])
+@pytest.mark.parametrize(
+    "name",
+    ["manifest_bytes", "manifest_values", "recording_values", "undo_bytes", "spoilt_models", "spoilt_edits"],
+)
 def test_spoilt_edits(name, tmp_path):
     edits.prepared(tmp_path)
     holds(name, tmp_path)

@@ -1,0 +1,1 @@
+"""One family a file: config.json in, a Spec out."""
