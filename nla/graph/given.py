@@ -135,7 +135,10 @@ def _misfit(name: str, given: Given, dtype: ir.DataType) -> UsageError:
 def _parsed(given: Given) -> Array | None:
     """Numbers out of text ("0", "true", "1,0,1"), or what was given as an array."""
     if not isinstance(given, str):
-        return np.asarray(given)
+        try:
+            return np.asarray(given)
+        except ValueError:  # lists within lists, not all as long
+            return None
     numbers = [_number(part.strip()) for part in given.split(",")]
     if any(number is None for number in numbers):
         return None

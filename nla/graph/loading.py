@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import weakref
+from collections.abc import Collection, Iterator
 from functools import cache
 
 import numpy as np
@@ -22,6 +23,8 @@ onnxruntime folds nothing into such a weight, so a replay that made it constant 
 the model that its users run."""
 _OVERRIDES_FROM_IR = 4
 _LIFTED_ELEMENTS = 16
+_COPIED_BYTES = 1 << 18
+"""Smaller weights are copied: who keeps one would else keep the whole file mapped."""
 
 
 class ExternalWeight(ir.LazyTensor):
@@ -45,17 +48,19 @@ class ExternalWeight(ir.LazyTensor):
 
 
 class MappedFile:
-    """An external file, mapped at its first use and then kept."""
+    """An external file, mapped for as long as something of it is in use: its pages count as memory of ours."""
 
     def __init__(self, file: ExternalFile) -> None:
         self._file = file
-        self._bytes: np.ndarray | None = None
+        self._mapped: weakref.ref[np.ndarray] | None = None
 
     def bytes(self) -> np.ndarray:
         """uint8 [size of the file]"""
-        if self._bytes is None:
-            self._bytes = self._file.map()
-        return self._bytes
+        mapped = None if self._mapped is None else self._mapped()
+        if mapped is None:
+            mapped = self._file.map()
+            self._mapped = weakref.ref(mapped)
+        return mapped
 
 
 def load(checkpoint: OnnxCheckpoint) -> ir.Model:
@@ -125,11 +130,14 @@ def all_graphs(model: ir.Model) -> Iterator[ir.Graph]:
     yield from model.graph.subgraphs()
 
 
-def count_parameters(model: ir.Model) -> int:
-    """Elements of the tensors that can be weights: floating, or integers of at most a byte."""
+def count_parameters(model: ir.Model, apart: Collection[str] = ()) -> int:
+    """Elements of the tensors that can be weights: floating, or integers of at most a byte.
+
+    `apart` names initializers that are none.
+    """
     total = 0
     for graph in all_graphs(model):
-        tensors = [value.const_value for value in graph.initializers.values()]
+        tensors = [value.const_value for name, value in graph.initializers.items() if name not in apart]
         for node in graph:
             attribute = node.attributes.get("value") if node.op_type == "Constant" else None
             tensors.append(attribute.value if attribute is not None else None)
@@ -197,10 +205,12 @@ def _forget_negative_sizes(value: ir.Value) -> None:
 
 
 def _tensor(raw: np.ndarray, external: ir.ExternalTensor) -> ir.TensorProtocol:
-    """The bytes as a tensor of the declared type; a view of the file for whole-byte types."""
+    """The bytes as a tensor of the declared type; a view of the file for whole-byte types, unless they are few."""
     if external.dtype.bitwidth >= 8:
         kind = _little_endian(external.dtype)
         array = np.frombuffer(raw.data, kind) if raw.size else np.zeros(0, kind)
+        if raw.size <= _COPIED_BYTES:
+            array = array.copy()
         return ir.Tensor(array.reshape(external.shape.numpy()), dtype=external.dtype, name=external.name)
     proto = onnx.TensorProto(name=external.name, data_type=external.dtype.value, dims=external.shape.numpy())
     proto.raw_data = raw.tobytes()

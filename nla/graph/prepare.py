@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass
 
+from nla.checkpoint.built import BuiltCheckpoint
 from nla.checkpoint.onnx_file import OnnxCheckpoint
 from nla.errors import one_line, printable
 from nla.graph.branches import resolve
@@ -46,8 +47,9 @@ def prepare(
     C++ may crash on a hostile file, so call this in the supervised child. Raises ModelError, UsageError.
     """
     model = load(checkpoint)
-    parameters = count_parameters(model)
-    notes = _inline_functions(model)
+    parameters = count_parameters(model, checkpoint.constants)
+    notes = list(checkpoint.notes) if isinstance(checkpoint, BuiltCheckpoint) else []
+    notes += _inline_functions(model)
     feeds, set_notes = place(model.graph, constants or {})
     inputs = tuple(_input(value) for value in model.graph.inputs if value.name not in feeds)
     _fix_shapes(model.graph, shapes or {})

@@ -14,7 +14,7 @@ from nla.errors import ModelError, one_line, printable
 from nla.graph.batch import free_batch
 from nla.graph.loading import OVERRIDABLE, ExternalWeight
 
-__all__ = ["Lifted", "extract", "free_batch", "lift"]
+__all__ = ["Lifted", "extract", "frame", "free_batch", "lift", "read_by", "written"]
 
 _LARGEST_PROTO_BYTES = 2**31 - 1
 _WORTH_LIFTING = 4096
@@ -84,11 +84,11 @@ def extract(model: ir.Model, taps: Sequence[str], lifted: Lifted | None = None) 
             f"tensor '{printable(missing[0])}' is not in the graph (it may be inside a subgraph)"
         )
     needed = _needed(values[name] for name in taps)
-    proto = _frame(model)
+    proto = frame(model)
     proto.graph.input.extend(_declared(v) for v in model.graph.inputs if v in needed)
     for node in model.graph:
         if any(output in needed for output in node.outputs):
-            proto.graph.node.append(_written(node))
+            proto.graph.node.append(written(node))
     weights = [value for value in model.graph.initializers.values() if value in needed]
     proto.graph.input.extend(_declared(v) for v in weights if v.meta.get(OVERRIDABLE))
     _add_weights(proto, weights, {} if lifted is None else lifted.locations)
@@ -101,7 +101,8 @@ def _declared(value: ir.Value) -> onnx.ValueInfoProto:
     return ir.serde.serialize_value(ir.Value(name=value.name, shape=value.shape, type=value.type))
 
 
-def _written(node: ir.Node) -> onnx.NodeProto:
+def written(node: ir.Node) -> onnx.NodeProto:
+    """The node as a protobuf. Raises ModelError: it cannot be written."""
     try:
         return ir.serde.serialize_node(node)
     except Exception as error:  # an attribute that onnx_ir read and cannot write
@@ -129,11 +130,11 @@ def _needed(taps: Iterable[ir.Value]) -> set[ir.Value]:
         needed.add(value)
         node = value.producer()
         if node is not None:
-            waiting.extend(_read_by(node))
+            waiting.extend(read_by(node))
     return needed
 
 
-def _read_by(node: ir.Node) -> Iterable[ir.Value]:
+def read_by(node: ir.Node) -> Iterable[ir.Value]:
     """Inputs of the node and of every node in its subgraphs; those made inside do no harm."""
     yield from (value for value in node.inputs if value is not None)
     for attribute in node.attributes.values():
@@ -149,7 +150,8 @@ def _graphs(attribute: ir.Attr) -> Iterable[ir.Graph]:
     return attribute.as_graphs() if attribute.type == ir.AttributeType.GRAPHS else ()
 
 
-def _frame(model: ir.Model) -> onnx.ModelProto:
+def frame(model: ir.Model) -> onnx.ModelProto:
+    """A model with an empty graph: opsets and functions."""
     proto = onnx.ModelProto(ir_version=max(model.ir_version or 0, _OLDEST_IR), producer_name="nla")
     proto.graph.name = model.graph.name or "graph"
     for domain, version in model.graph.opset_imports.items():

@@ -6,6 +6,8 @@ and what is multiplied by it, is needed by nobody.
 
 from __future__ import annotations
 
+from collections import deque
+
 import onnx_ir as ir
 
 from nla.graph import query
@@ -17,9 +19,11 @@ from nla.graph.walk import Walk
 
 def shielded(walk: Walk, draft: Draft, other: Draft) -> bool:
     """True where a channel of the draft is not needed if the channel of `other` that it is tied to is zero."""
-    pending, seen = [draft.value], {draft.value}
-    while pending:
-        value = pending.pop()
+    pending, seen = deque([draft.value]), {draft.value}
+    while (
+        pending
+    ):  # what is near first: it mostly decides, and a residual stream leads through the whole model
+        value = pending.popleft()
         if value.is_graph_output():
             return False
         for use in value.uses():

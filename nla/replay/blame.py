@@ -31,6 +31,7 @@ def names_files(task: _Task[_Result]) -> _Task[_Result]:
 
 def _files(arguments: Mapping[str, Any]) -> list[str]:
     options = arguments.get("options") or {}
-    beside = [options.get(name) for name in ("labels", "mask", "tokenizer")]
+    beside = [options.get(name) for name in ("labels", "mask", "tokenizer", "processor")]
+    beside.append((arguments.get("construction") or {}).get("graph"))
     paths = [arguments.get(name) for name in ("model", "data", "initial", "edited")]
     return [printable(path) for path in (*paths, *beside) if isinstance(path, str)]

@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import TensorProto
 
 from nla.calibration import Calibration
 from nla.checkpoint.onnx_file import OnnxCheckpoint
+from nla.checkpoint.tensors import type_name
 from nla.errors import ModelError, UsageError, one_line, printable
 from nla.graph.given import ConstantFeed
-from nla.replay.session import Session
+from nla.replay.session import Runnable
 from nla.verification.differences import AccuracyCount, OutputDifferences, class_indices
 from nla.verification.results import Latency, SplitComparison
 
@@ -47,7 +47,7 @@ class Runner:
     """A model as its file stands, and the constants that its inputs take."""
 
     path: str
-    session: Session
+    session: Runnable
     outputs: tuple[str, ...]
     """Those that are tensors."""
     constants: Mapping[str, ConstantFeed | Array] = field(default_factory=dict)
@@ -100,7 +100,7 @@ def _declared(checkpoint: OnnxCheckpoint, what: str) -> list[tuple[str, int]]:
 
 
 def _listed(values: Sequence[tuple[str, int]]) -> str:
-    named = (f"{printable(name)} ({TensorProto.DataType.Name(kind).lower()})" for name, kind in values)
+    named = (f"{printable(name)} ({type_name(kind)})" for name, kind in values)
     return one_line(", ".join(named) or "none", 200)
 
 

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto
 
-from nla.calibration import Calibration, CalibrationOptions, open_calibration
-from nla.checkpoint.onnx_file import OnnxCheckpoint, open_onnx
+from nla.architectures.opening import open_checkpoint
+from nla.calibration import Calibration, open_calibration
+from nla.checkpoint.onnx_file import OnnxCheckpoint
+from nla.checkpoint.safetensors_source import looks_like_safetensors
 from nla.errors import DataError, UsageError, one_line, printable
 from nla.graph.cost import multiply_adds
 from nla.graph.given import ConstantFeed, place
@@ -28,8 +30,18 @@ from nla.replay.compare import (
     latency,
     tensor_outputs,
 )
-from nla.replay.session import Session, check_providers
-from nla.replay.tasks import Arguments, Arrays, Report, data_given, throttled, under, workers_of
+from nla.replay.session import check_providers
+from nla.replay.streaming.staged import session_of
+from nla.replay.tasks import (
+    Arguments,
+    Arrays,
+    Report,
+    data_given,
+    options_given,
+    throttled,
+    under,
+    workers_of,
+)
 from nla.verification.differences import default_tolerance
 from nla.verification.results import Size, SplitComparison, plain_split
 
@@ -50,11 +62,11 @@ def compare(arguments: Arguments, arrays: Arrays, report: Report) -> tuple[dict[
     providers = tuple(arguments["providers"])
     check_providers(providers)
     constants = {**arguments["constants"], **under("constant/", arrays)}
-    original, edited = (_opened(arguments[name], report) for name in ("model", "edited"))
+    original, edited = (_opened(arguments, name, report) for name in ("model", "edited"))
     check_same_interface(original, edited)
     _check_made_for(arguments.get("made_for"), original, edited)
     report({"phase": "reading the data"})
-    options = CalibrationOptions.unpack(arguments["options"], under("option/", arrays))
+    options = options_given(arguments, arrays, original)
     prepared = prepare(original, constants)
     data = open_calibration(data_given(arguments, arrays), prepared.inputs, options)
     report({"phase": "loading both models in onnxruntime"})
@@ -89,19 +101,21 @@ def compare(arguments: Arguments, arrays: Arrays, report: Report) -> tuple[dict[
     return plain, {}
 
 
-def _opened(path: str, report: Report) -> OnnxCheckpoint:
+def _opened(arguments: Arguments, name: str, report: Report) -> OnnxCheckpoint:
+    """The checkpoint of this name; what is said of graphs is for those without one, of which there must be one."""
     report({"phase": "reading the models"})
     progress = throttled(report)
-    return open_onnx(path, on_hashed=lambda done, total: progress("reading the models", done, total))
+    path = arguments[name]
+    without = [looks_like_safetensors(arguments[each]) for each in ("model", "edited")]
+    said = arguments["construction"] if looks_like_safetensors(path) or not any(without) else {}
+    return open_checkpoint(path, lambda done, total: progress("reading the models", done, total), **said)
 
 
 def _runner(
     checkpoint: OnnxCheckpoint, constants: Mapping[str, Any], providers: tuple[str, ...], verbose: bool
 ) -> Runner:
     with about(checkpoint.path):
-        session = Session(
-            checkpoint.proto.SerializeToString(), checkpoint.map_external(), providers, verbose=verbose
-        )
+        session = session_of(checkpoint, providers, verbose)
     return Runner(
         str(checkpoint.path), session, tensor_outputs(checkpoint)[0], _constant_feeds(checkpoint, constants)
     )

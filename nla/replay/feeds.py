@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from nla.calibration.labels import Labels
 
 Array = NDArray[Any]
 
@@ -27,3 +29,11 @@ class Data(Protocol):
     def feeds(self, where: NDArray[np.int64]) -> dict[str, Array]: ...
     def finite(self, feeds: Mapping[str, Array], samples: int) -> NDArray[np.bool_]: ...
     def mask(self, where: NDArray[np.int64]) -> NDArray[np.bool_] | None: ...
+
+
+class SplitData(Data, Protocol):
+    """What the passes over one split ask beside that."""
+
+    @property
+    def labels(self) -> Labels | None: ...
+    def subset(self, where: NDArray[np.int64]) -> Self: ...

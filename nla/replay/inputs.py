@@ -28,22 +28,29 @@ class InputTap:
         return Site(self.tensor, "linear", _IDENTITY, self.channels, (self.axis,))
 
 
-def take_from_sites(sites: Sequence[Site], statistics: Sequence[SiteStatistics]) -> frozenset[int]:
+def take_from_sites(
+    sites: Sequence[Site],
+    statistics: Sequence[SiteStatistics],
+    before: Sequence[tuple[Site, SiteStatistics]] = (),
+) -> frozenset[int]:
     """Gives every site whose producer reads the tensor of another site the means that are known there.
+
+    `before` are sites that are not among these, but whose tensors may be read.
 
     The places of all sites that need no tap: they have their means, or the mean of their inputs says nothing of them
     (recurrent layers read their own state too, and of several producers none is the one).
     """
-    made = {(site.name, site.channel_axes): k for k, site in enumerate(sites) if site.unit_size == 1}
+    known = [*before, *zip(sites, statistics, strict=True)]
+    made = {(site.name, site.channel_axes): (site, of) for site, of in known if site.unit_size == 1}
     settled = set()
     for k, site in enumerate(sites):
         producer = _single(site)
         if producer is None:
             settled.add(k)
             continue
-        before = made.get((str(producer.data), (producer.data_axis,)))
-        if before is not None and sites[before].neurons == producer.inputs:
-            statistics[k].take_inputs(statistics[before])
+        read = made.get((str(producer.data), (producer.data_axis,)))
+        if read is not None and read[0].neurons == producer.inputs:
+            statistics[k].take_inputs(read[1])
             settled.add(k)
     return frozenset(settled)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from nla.graph.given import ConstantFeed
 from nla.graph.rewrite import Lifted, extract, free_batch, lift
 from nla.replay.blocked import blocked_model
 from nla.replay.feeds import Data
+from nla.replay.pace import Pace
 from nla.replay.probe import Probe, Runner, probe
 from nla.replay.session import CPU, Session, give_memory_back
 from nla.replay.taps import BlockedTap, Taps, same_values
@@ -58,6 +59,10 @@ class Model:
         """A session on a graph cut out of this model, serialised."""
         return Session(content, self.files, self.providers, verbose=self.verbose)
 
+    def open(self, sites: Sequence[Site], data: Data, pre: Sequence[bool], *, blocked: bool = True) -> Opened:
+        """As `open_taps`."""
+        return open_taps(self, sites, data, pre, blocked=blocked)
+
 
 @dataclass(frozen=True)
 class Opened:
@@ -65,6 +70,15 @@ class Opened:
 
     taps: Taps
     probe: Probe
+    pace: Pace | None = None
+    """Where it is settled for more than these taps."""
+
+
+class Tappable(Protocol):
+    """A model, or a part of one, whose tensors can be observed."""
+
+    def open(self, sites: Sequence[Site], data: Any, pre: Sequence[bool], *, blocked: bool = True) -> Opened:
+        """A session that gives the tensor of every site, and z too where `pre` says so; see `open_taps`."""
 
 
 def open_taps(
@@ -86,7 +100,7 @@ def open_taps(
     session = model.session(content)
     freed, joint = _joint(model, content, session, data)
     run = _runner(model, data, names, session, joint)
-    seen = probe(tapped, data.samples, run, batchable=joint is not None, varying=_varying(data))
+    seen = probe(tapped, data.samples, run, batchable=joint is not None, varying=varying(data))
     chosen = joint if seen.batched and joint is not None else session
     layouts = iter(seen.layouts[len(sites) :])
     taps = Taps(
@@ -147,7 +161,7 @@ def _freed(content: bytes, axes: Mapping[str, int]) -> bytes | None:
     return None if freed is None else freed.SerializeToString()
 
 
-def _varying(data: Data) -> bool:
+def varying(data: Data) -> bool:
     """Whether the size of an input, beside the batch, changes from batch to batch."""
     return any(size is None for shape in data.shapes.values() for size in shape[1:])
 

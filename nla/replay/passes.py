@@ -15,13 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nla.calibration import Calibration
-from nla.replay import kernels
 from nla.replay.engine import Progress, replay
+from nla.replay.feeds import SplitData
 from nla.replay.inputs import InputTap, input_taps, take_from_sites
-from nla.replay.kernels import Kernel
-from nla.replay.opening import Model, Opened, open_taps
-from nla.replay.probe import Probe
+from nla.replay.opening import Opened, Tappable
+from nla.replay.pace import Pace, settle
 from nla.replay.reading import ChunkResult, Reader, SiteReading
 from nla.replay.session import give_memory_back
 from nla.site import Site
@@ -34,26 +32,8 @@ Indices = NDArray[np.int64]
 
 PRE_SHARE = 64
 """One sample in so many is observed for the histogram of z, chosen by the hash of its index: shards agree on it."""
-_BATCH_BYTES = 1 << 20
-"""A batch's largest tensor, where samples are small: a run keeps a core's second-level cache, and is as fast as any."""
-_FEWEST_SAMPLES = 4
-"""Images and the like run together although their tensors are larger: a run and its 50 sites cost 3 ms beside the
-work, 6 % of an image of ResNet-50, and onnxruntime itself is 5 % faster on four; eight gained nothing more."""
-_RUN_BYTES = 160 << 20
-"""All tapped tensors of one run, of which every worker holds one: four images of ResNet-50 (37 MB each)."""
-_LARGEST_BATCH = 1024
 _WORTH_BLOCKED = 64
 """Samples from which on the second pass looks for the blocked layout too."""
-_SAMPLES_A_CHUNK = 16
-"""Where every sample is a group: its sums, and the rows drawn from it, wait in memory for the chunk's turn."""
-_RUNS_A_CHUNK, _SINGLES_A_CHUNK = 4, 64
-"""Where samples are one position, so that the sums of a run are few; and the fewest samples of such a chunk."""
-_CHUNKS = 16
-"""Chunks to share out between workers, before a chunk is made of several runs."""
-_SUMS_BYTES = 64 << 20
-"""The sums of one chunk of samples of one position: each run has a group for every label in it."""
-_SUMS_A_VALUE = 12
-"""Bytes of sums (48 for a neuron of a group) for each byte of float32 activations."""
 _NO_ROWS = np.uint64(0)
 """The threshold that no key is below: of inputs, no rows are kept."""
 
@@ -115,46 +95,57 @@ def thresholds_of(site: Site, settings: Settings) -> Thresholds:
 
 
 def replay_split(
-    model: Model,
+    model: Tappable,
     sites: Sequence[Site],
-    data: Calibration,
+    data: SplitData,
     settings: Settings,
     progress: Callable[[str, int, int], None],
     *,
     observe_pre: bool = True,
+    liveness: Liveness | None = None,
+    before: Sequence[tuple[Site, SiteStatistics]] = (),
 ) -> SplitResult:
-    """All statistics of all sites over one split of the data."""
-    result = _observe(model, sites, data, settings, _phase(progress, "replaying"))
+    """All statistics of all sites over one split of the data.
+
+    Where the model is a stage of a larger one, `before` are sites of the stage before whose tensors this one reads,
+    and `liveness` takes, chunk by chunk, which samples were alive.
+    """
+    result = _observe(model, sites, data, settings, liveness, _phase(progress, "replaying"))
     give_memory_back()
     if observe_pre:
-        _observe_pre(model, sites, data, settings, result, progress)
+        _observe_pre(model, sites, data, settings, result, before, progress)
     return result
 
 
 def _observe(
-    model: Model, sites: Sequence[Site], data: Calibration, settings: Settings, progress: Progress
+    model: Tappable,
+    sites: Sequence[Site],
+    data: SplitData,
+    settings: Settings,
+    liveness: Liveness | None,
+    progress: Progress,
 ) -> SplitResult:
     """The main pass; its session is gone when this returns, before the second pass makes another."""
-    readings = [_reading(site, settings) for site in sites]
-    opened = open_taps(model, sites, data, [reading.reads_pre for reading in readings])
+    readings = [reading_of(site, settings) for site in sites]
+    opened = model.open(sites, data, [reading.reads_pre for reading in readings])
+    pace = _pace(opened, data, settings)
     labels = None if data.labels is None else data.labels.codes
     result = SplitResult(
         [
             _statistics(s, r, layout.per_sample, data, settings)
             for s, r, layout in _each(sites, readings, opened)
         ],
-        Liveness(len(sites)),
-        batch_size=_batch_size(opened.probe, settings),
+        Liveness(len(sites)) if liveness is None else liveness,
+        batch_size=pace.batch_size,
         one_by_one=opened.probe.reason,
         blocked_sites=len(opened.taps.blocked or {}),
+        kernel=pace.kernel.name,
     )
-    kernel = _kernel(opened, data, settings)
-    result.kernel = kernel.name
     reader = Reader(
         opened.taps,
         data,
         readings,
-        kernel,
+        pace.kernel,
         batch_size=result.batch_size,
         labels=labels,
         row_threshold=lambda k: result.statistics[k].row_threshold,
@@ -168,7 +159,7 @@ def _observe(
         result.left_out += chunk.left_out
         result.unmasked |= chunk.unmasked
 
-    chunk = result.batch_size if settings.keeps_rows else _chunk(opened, result.batch_size, data)
+    chunk = pace.batch_size if settings.keeps_rows else pace.chunk
     replay(reader, data.samples, chunk, settings.workers, commit, progress)
     return result
 
@@ -179,13 +170,14 @@ def _each(
     return zip(sites, readings, opened.taps.layouts, strict=True)
 
 
-def _reading(site: Site, settings: Settings) -> SiteReading:
+def reading_of(site: Site, settings: Settings) -> SiteReading:
+    """How a site's tensor is read: beside its z, where the sign of z cannot be seen in it."""
     reads_pre = site.activation.positive_threshold is None and site.pre is not None
     return SiteReading(thresholds_of(site, settings), reads_pre, site.activation.reaches_zero)
 
 
 def _statistics(
-    site: Site, reading: SiteReading, per_sample: bool, data: Calibration, settings: Settings
+    site: Site, reading: SiteReading, per_sample: bool, data: SplitData, settings: Settings
 ) -> SiteStatistics:
     return SiteStatistics(
         site.neurons,
@@ -197,28 +189,8 @@ def _statistics(
     )
 
 
-def _kernel(opened: Opened, data: Calibration, settings: Settings) -> Kernel:
-    return kernels.load(settings.kernel, data.samples * opened.probe.bytes_per_sample // 4)
-
-
-def _batch_size(probe: Probe, settings: Settings) -> int:
-    """Samples of a run; depends on the model and the data's shape only, so that every shard agrees."""
-    if not probe.batched:
-        return 1
-    if settings.batch_size is not None:
-        return settings.batch_size
-    fits = max(_BATCH_BYTES // max(probe.largest_site_bytes, 1), _FEWEST_SAMPLES)
-    return int(min(fits, max(_RUN_BYTES // max(probe.bytes_per_sample, 1), 1), _LARGEST_BATCH))
-
-
-def _chunk(opened: Opened, batch_size: int, data: Calibration) -> int:
-    """Samples between two commits: enough to spread the cost of a commit, few enough to share out and to hold."""
-    if any(layout.per_sample for layout in opened.taps.layouts):
-        return batch_size * max(min(_SAMPLES_A_CHUNK, data.samples // _CHUNKS) // batch_size, 1)
-    labels = 0 if data.labels is None else len(data.labels.names)
-    groups = max(_SUMS_BYTES // max(_SUMS_A_VALUE * opened.probe.bytes_per_sample, 1) - labels, 1)
-    runs = min(_RUNS_A_CHUNK, groups, max(data.samples // (batch_size * _CHUNKS), 1))
-    return max(batch_size * runs, _SINGLES_A_CHUNK)
+def _pace(opened: Opened, data: SplitData, settings: Settings) -> Pace:
+    return opened.pace or settle(opened.taps.layouts, opened.probe, data, settings)
 
 
 def _phase(progress: Callable[[str, int, int], None], name: str) -> Progress:
@@ -226,15 +198,16 @@ def _phase(progress: Callable[[str, int, int], None], name: str) -> Progress:
 
 
 def _observe_pre(
-    model: Model,
+    model: Tappable,
     sites: Sequence[Site],
-    data: Calibration,
+    data: SplitData,
     settings: Settings,
     result: SplitResult,
+    before: Sequence[tuple[Site, SiteStatistics]],
     progress: Callable[[str, int, int], None],
 ) -> None:
     """The second pass: z and producers' inputs where a neuron may be dead, z on a share of the samples elsewhere."""
-    settled = take_from_sites(sites, result.statistics)
+    settled = take_from_sites(sites, result.statistics, before)
     places = range(len(sites))
     wanted = [k for k in places if settings.pre_activations or _may_be_dead(result.statistics[k], settings)]
     result.pre_sites = [k for k in wanted if sites[k].pre is not None]
@@ -295,16 +268,16 @@ class _Second:
 
 
 def _second_pass(
-    model: Model,
+    model: Tappable,
     sites: Sequence[Site],
     seen: _Second,
-    data: Calibration,
+    data: SplitData,
     settings: Settings,
     result: SplitResult,
     progress: Progress,
 ) -> None:
     tapped = seen.tapped(sites)
-    opened = open_taps(model, tapped, data, [False] * len(tapped), blocked=data.samples >= _WORTH_BLOCKED)
+    opened = model.open(tapped, data, [False] * len(tapped), blocked=data.samples >= _WORTH_BLOCKED)
     per_sample = [result.statistics[k].per_sample for k in seen.pre]
     found = opened.taps.layouts
     layouts = tuple(
@@ -313,18 +286,22 @@ def _second_pass(
     )
     taps = replace(opened.taps, layouts=layouts + found[len(seen.pre) :])
     opened = replace(opened, taps=taps)
-    batch_size = _batch_size(opened.probe, settings)
+    pace = _pace(opened, data, settings)
     reader = Reader(
         taps,
         data,
         [SiteReading(Thresholds(fired=settings.firing_threshold), False, False)] * len(tapped),
-        _kernel(opened, data, settings),
-        batch_size=batch_size,
+        pace.kernel,
+        batch_size=pace.batch_size,
         labels=None,
         row_threshold=lambda k: (
             result.statistics[seen.pre[k]].pre_row_threshold if k < len(seen.pre) else _NO_ROWS
         ),
         drawn_first=in_pre_share,
     )
-    chunk = _chunk(opened, batch_size, data)
-    replay(reader, data.samples, chunk, settings.workers, lambda done: seen.commit(done, result), progress)
+    if pace.kernel.name == "numba" and data.samples > 1:
+        reader.read(np.arange(1))  # compiled now, and not while every worker holds its tensors
+        give_memory_back()
+    replay(
+        reader, data.samples, pace.chunk, settings.workers, lambda done: seen.commit(done, result), progress
+    )

@@ -43,18 +43,26 @@ class Probe:
     largest_site_bytes: int
 
 
-def probe(sites: Sequence[Site], samples: int, run: Runner, *, batchable: bool, varying: bool) -> Probe:
+def probe(
+    sites: Sequence[Site],
+    samples: int,
+    run: Runner,
+    *,
+    batchable: bool,
+    varying: bool,
+    together: int | None = None,
+) -> Probe:
     """The layout of every site's tensor, and whether samples may be run together.
 
     `varying` says that an input has a free axis beside the batch, so that the number of positions may change from
-    batch to batch.
+    batch to batch. `together` is how many samples are run together, where that is not for the tensors' sizes to say.
 
     Raises:
         ModelError: a site's tensor does not have the channels that the graph promised.
     """
     singles = [run(np.array([0], np.int64))]
     sizes = [int(np.asarray(value).nbytes) for value in singles[0]]
-    count = min(samples, _TOGETHER if sum(sizes) <= _LARGE_BYTES else _TOGETHER - 1)
+    count = min(samples, together or (_TOGETHER if sum(sizes) <= _LARGE_BYTES else _TOGETHER - 1))
     singles += [run(np.array([i], np.int64)) for i in range(1, count)]
     axes, reason = _batch_axes(singles, run) if batchable and samples > 1 else (None, _why_single(samples))
     layouts = tuple(
@@ -65,7 +73,7 @@ def probe(sites: Sequence[Site], samples: int, run: Runner, *, batchable: bool, 
 
 
 @dataclass(frozen=True)
-class _Axis:
+class Axis:
     axis: int
     flattened: bool = False
     sample_major: bool = True
@@ -75,7 +83,7 @@ def _why_single(samples: int) -> str:
     return "there is one sample" if samples == 1 else "the model's batch size is fixed"
 
 
-def _batch_axes(singles: list[list[Array]], run: Runner) -> tuple[list[_Axis] | None, str]:
+def _batch_axes(singles: list[list[Array]], run: Runner) -> tuple[list[Axis] | None, str]:
     """The sample axis of every tensor; None, and the reason, where batched does not equal one by one."""
     count = len(singles)
     try:
@@ -84,14 +92,14 @@ def _batch_axes(singles: list[list[Array]], run: Runner) -> tuple[list[_Axis] | 
         return None, f"the model does not run on {count} samples at once ({str(error)[:200]})"
     axes = []
     for k, joint in enumerate(together):
-        axis = _batch_axis([single[k] for single in singles], joint)
+        axis = batch_axis([single[k] for single in singles], joint)
         if axis is None:
             return None, f"{count} samples together do not give what they give one by one"
         axes.append(axis)
     return axes, ""
 
 
-def _batch_axis(singles: list[Array], joint: Array) -> _Axis | None:
+def batch_axis(singles: list[Array], joint: Array) -> Axis | None:
     """The axis of `joint` that counts the samples, such that each sample's part equals its own run."""
     count, shape = len(singles), singles[0].shape
     if any(single.shape != shape for single in singles) or joint.ndim != len(shape):
@@ -101,10 +109,10 @@ def _batch_axis(singles: list[Array], joint: Array) -> _Axis | None:
             continue
         split = (*shape[:k], count, shape[k], *shape[k + 1 :])
         if _equal(joint.reshape(split), singles, k):
-            return _Axis(k, flattened=shape[k] > 1)
+            return Axis(k, flattened=shape[k] > 1)
         split = (*shape[:k], shape[k], count, *shape[k + 1 :])
         if shape[k] > 1 and _equal(joint.reshape(split), singles, k + 1):
-            return _Axis(k, flattened=True, sample_major=False)
+            return Axis(k, flattened=True, sample_major=False)
     return None
 
 
@@ -114,7 +122,7 @@ def _equal(joint: Array, singles: list[Array], axis: int) -> bool:
     )
 
 
-def _layout(site: Site, value: Array, axis: _Axis | None, varying: bool) -> Layout:
+def _layout(site: Site, value: Array, axis: Axis | None, varying: bool) -> Layout:
     """The layout of a site's tensor, checked against the tensor of the first sample."""
     layout = Layout(
         site.neurons,

@@ -7,16 +7,28 @@ import gc
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nla.errors import LimitError, ModelError, NlaError, one_line
+from nla.errors import DataError, LimitError, ModelError, NlaError, one_line
 
 Array = NDArray[Any]
 CPU = "CPUExecutionProvider"
 _WARNINGS, _FATAL_ONLY = 2, 4
+_NO_ROW = "indices element out of data bounds"
+"""What onnxruntime says where an index leads out of an embedding."""
+
+
+class Runnable(Protocol):
+    """What can be run as a session is."""
+
+    @property
+    def inputs(self) -> tuple[str, ...]: ...
+    def run(
+        self, names: Sequence[str], feeds: Mapping[str, Array], *, shrink: bool = False
+    ) -> list[Array]: ...
 
 
 class Session:
@@ -33,7 +45,9 @@ class Session:
         providers: Sequence[str] = (CPU,),
         optimise: bool = True,
         verbose: bool = False,
+        without: Sequence[str] = (),
     ) -> None:
+        """`without` names optimisers of onnxruntime that are left out."""
         ort = load_onnxruntime()
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
@@ -43,7 +57,9 @@ class Session:
         options.graph_optimization_level = level.ORT_ENABLE_ALL if optimise else level.ORT_DISABLE_ALL
         give_external(options, external)
         try:
-            self._session = ort.InferenceSession(model, options, providers=list(providers))
+            self._session = ort.InferenceSession(
+                model, options, providers=list(providers), disabled_optimizers=list(without)
+            )
         except Exception as error:  # onnxruntime's exceptions share no base class of their own
             raise _told("onnxruntime cannot load the model", error) from error
         self.inputs: tuple[str, ...] = tuple(i.name for i in self._session.get_inputs())
@@ -93,6 +109,11 @@ def _told(what: str, error: Exception) -> NlaError:
     text = one_line(error)
     if "bad_alloc" in text or "Failed to allocate memory" in text:
         return LimitError(f"{what}: it asks for more memory than the limit (--memory-limit): {text}")
+    if _NO_ROW in text:
+        return DataError(
+            f"{what}: an index that is fed, such as a token id or a position, has no row in the model's table: "
+            f"{text[text.index(_NO_ROW) :]}"
+        )
     return ModelError(f"{what}: {text}")
 
 

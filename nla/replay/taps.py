@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from nla.graph.given import ConstantFeed
 from nla.replay.agreement import agree
-from nla.replay.session import Session
+from nla.replay.session import Runnable
 from nla.replay.views import Layout, View, blocked_view, position_shape, view
 
 Array = NDArray[Any]
@@ -29,7 +29,7 @@ class BlockedTap:
 class Taps:
     """A session with every site as an output."""
 
-    session: Session
+    session: Runnable
     names: tuple[str, ...]
     """The sites' tensors, in the order of the sites."""
     layouts: tuple[Layout, ...]

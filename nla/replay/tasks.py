@@ -6,22 +6,29 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 from numpy.typing import NDArray
 
-from nla import recording
+from nla import __version__, recording
+from nla.architectures.opening import open_checkpoint
 from nla.calibration import Calibration, CalibrationOptions, open_calibration
-from nla.checkpoint.onnx_file import OnnxCheckpoint, open_onnx
+from nla.checkpoint.built import BuiltCheckpoint
+from nla.checkpoint.onnx_file import OnnxCheckpoint
+from nla.checkpoint.safetensors_source import looks_like_safetensors
 from nla.errors import DataError, ModelError, UsageError, one_line
 from nla.graph.find import find_sites
 from nla.graph.prepare import Prepared, prepare
 from nla.graph.unchanged import unchanged_neurons
 from nla.replay.blame import names_files
-from nla.replay.opening import Model
-from nla.replay.passes import Settings, SplitResult, replay_split
-from nla.replay.session import check_providers
+from nla.replay.observing import Observe, observing
+from nla.replay.passes import Settings, SplitResult
+from nla.replay.session import check_providers, load_onnxruntime
+from nla.replay.streaming.work import key_of
 from nla.site import Site, Survey
 
 Array = NDArray[Any]
@@ -38,7 +45,7 @@ def survey(arguments: Arguments, arrays: Arrays, report: Report) -> tuple[dict[s
     checkpoint, constants = _open(arguments, arrays, report)
     prepared = prepare(checkpoint, constants)
     report({"phase": "looking for sites"})
-    return _found(checkpoint, prepared, arguments["include"]).to_plain()
+    return _found(checkpoint, prepared, arguments).to_plain()
 
 
 @names_files
@@ -52,46 +59,67 @@ def inspect(arguments: Arguments, arrays: Arrays, report: Report) -> tuple[dict[
     checkpoint, constants = _open(arguments, arrays, report)
     prepared = prepare(checkpoint, constants)
     report({"phase": "reading the data"})
-    options = CalibrationOptions.unpack(arguments["options"], under("option/", arrays))
+    options = options_given(arguments, arrays, checkpoint)
     data = open_calibration(data_given(arguments, arrays), prepared.inputs, options)
     report({"phase": "looking for sites"})
-    if _has_free_sizes(prepared, data):  # what the data's sizes decide (a branch, a reshape) is decided now
-        prepared = prepare(checkpoint, constants, data.shapes)
-    found = _found(checkpoint, prepared, arguments["include"])
+    shapes = data.shapes if _has_free_sizes(prepared, data) else {}
+    if shapes:  # what the data's sizes decide (a branch, a reshape) is decided now
+        prepared = prepare(checkpoint, constants, shapes)
+    found = _found(checkpoint, prepared, arguments)
     if not found.sites:
         raise ModelError(f"{one_line(checkpoint.path)}: {_without_sites(prepared, found)}")
-    model = _model(checkpoint, prepared, arguments)
+    check_providers(arguments["providers"])
     report({"phase": "trying the model in onnxruntime"})
     begin = time.monotonic()
-    splits = _replayed(model, found, data, options.held_out, settings, throttled(report))
+    with observing(
+        checkpoint,
+        prepared,
+        arguments["providers"],
+        work=Path(arguments["work"]) if arguments.get("work") else None,
+        key=lambda: _key(found, data, arguments),
+        verbose=arguments["verbose"],
+    ) as observe:
+        splits = _replayed(observe, found, data, options.held_out, settings, throttled(report))
     _check_any_left(*splits["calibration"])
     initial = arguments["initial"]
-    unchanged = unchanged_neurons(prepared.model, _initial(initial), found.sites) if initial else None
-    return recording.to_plain(
-        _recording(found, data, splits, settings, arguments, time.monotonic() - begin, unchanged)
-    )
+    before = _initial(initial, arguments["construction"]) if initial else None
+    unchanged = None if before is None else unchanged_neurons(prepared.model, before, found.sites)
+    made = _recording(found, data, splits, settings, arguments, time.monotonic() - begin, unchanged)
+    if shapes:
+        made.data["shapes"] = {name: list(shape) for name, shape in shapes.items()}
+    return recording.to_plain(made)
 
 
 def _open(arguments: Arguments, arrays: Arrays, report: Report) -> tuple[OnnxCheckpoint, dict[str, Any]]:
     report({"phase": "reading the model"})
     constants = {**arguments["constants"], **under("constant/", arrays)}
     progress = throttled(report)  # hashing a large file is silent otherwise, and silence is taken for a hang
-    return open_onnx(
-        arguments["model"], on_hashed=lambda done, total: progress("model", done, total)
+    return open_checkpoint(
+        arguments["model"],
+        on_hashed=lambda done, total: progress("model", done, total),
+        **arguments["construction"],
     ), constants
 
 
-def _found(checkpoint: OnnxCheckpoint, prepared: Prepared, include: Sequence[str]) -> Survey:
-    sites, not_understood = find_sites(prepared.model, frozenset(include))
+def _found(checkpoint: OnnxCheckpoint, prepared: Prepared, arguments: Arguments) -> Survey:
+    sites, not_understood = find_sites(prepared.model, frozenset(arguments["include"]))
     return Survey(
         sites=sites,
         not_understood=not_understood,
         inputs=prepared.inputs,
         outputs=prepared.outputs,
         parameters=prepared.parameters,
-        checkpoint=checkpoint.describe(),
+        checkpoint={**checkpoint.describe(), **arguments["construction"]},
         notes=prepared.notes,
     )
+
+
+def options_given(arguments: Arguments, arrays: Arrays, checkpoint: OnnxCheckpoint) -> CalibrationOptions:
+    """How data is read; the folder of a checkpoint in Hugging Face layout says what nobody else does."""
+    options = CalibrationOptions.unpack(arguments["options"], under("option/", arrays))
+    if options.processor is None and isinstance(checkpoint, BuiltCheckpoint):
+        return replace(options, processor=checkpoint.folder)
+    return options
 
 
 def data_given(arguments: Arguments, arrays: Arrays) -> str | Array | dict[str, Array] | None:
@@ -109,7 +137,7 @@ def _without_sites(prepared: Prepared, found: Survey) -> str:
     shown = ", ".join(one_line(name, 40) for name, _ in operators.most_common(5))
     return (
         f"the model has no layer of neurons with an activation (it is made of {shown or 'nothing'}); "
-        "`--include linear` observes layers without one"
+        "`nla inspect --include linear` observes layers without one"
     )
 
 
@@ -127,7 +155,7 @@ def _has_free_sizes(prepared: Prepared, data: Calibration) -> bool:
 
 
 def _replayed(
-    model: Model,
+    observe: Observe,
     found: Survey,
     data: Calibration,
     share: float,
@@ -136,9 +164,10 @@ def _replayed(
 ) -> dict[str, tuple[Calibration, SplitResult]]:
     """Each split of the data, and what its replay left."""
     kept, held = data.split(share) if share else (data, None)
-    splits = {"calibration": (kept, replay_split(model, found.sites, kept, settings, progress))}
+    result = observe("calibration", found.sites, kept, settings, progress)
+    splits = {"calibration": (kept, result)}
     if held is not None and held.samples:
-        result = replay_split(model, found.sites, held, settings, progress, observe_pre=False)
+        result = observe("held_out", found.sites, held, settings, progress, observe_pre=False)
         splits["held_out"] = (held, result)
     return splits
 
@@ -151,8 +180,9 @@ def _check_any_left(data: Calibration, result: SplitResult) -> None:
         )
 
 
-def _initial(path: str) -> Any:
-    return prepare(open_onnx(path), {}).model
+def _initial(path: str, construction: Mapping[str, Any]) -> ir.Model:
+    said = construction if looks_like_safetensors(path) else {}
+    return prepare(open_checkpoint(path, **said), {}).model
 
 
 def under(prefix: str, arrays: Arrays) -> dict[str, Array]:
@@ -160,18 +190,17 @@ def under(prefix: str, arrays: Arrays) -> dict[str, Array]:
     return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
 
 
-def _model(checkpoint: OnnxCheckpoint, prepared: Prepared, arguments: Arguments) -> Model:
-    providers = tuple(arguments["providers"])
-    check_providers(providers)
-    external, size = checkpoint.map_external(), checkpoint.size_bytes
-    return Model(
-        prepared.model,
-        prepared.inputs,
-        prepared.constant_feeds,
-        external,
-        size,
-        providers,
-        arguments["verbose"],
+def _key(found: Survey, data: Calibration, arguments: Arguments) -> str:
+    """What decides the numbers of a replay: one that was stopped goes on where this is the same."""
+    left_out = ("model", "data", "work", "threads", "verbose", "initial")
+    return key_of(
+        {
+            "versions": [__version__, np.__version__, load_onnxruntime().__version__],
+            "checkpoint": found.checkpoint["digest"],
+            "sites": [site.to_dict() for site in found.sites],
+            "data": data.digest,
+            "arguments": {name: value for name, value in arguments.items() if name not in left_out},
+        }
     )
 
 

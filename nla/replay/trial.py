@@ -7,14 +7,22 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from nla.checkpoint.onnx_file import open_onnx
-from nla.errors import one_line
+import numpy as np
+from onnx import TensorProto
+
+from nla.architectures.opening import open_checkpoint
+from nla.checkpoint.built import BuiltCheckpoint
+from nla.checkpoint.onnx_file import OnnxCheckpoint
+from nla.errors import LimitError, one_line
 from nla.replay.session import CPU, give_external, load_onnxruntime
+from nla.replay.streaming.staged import session_of
 
 _LARGE_BYTES = 500 << 20
 """A larger model is loaded once, as it is: each load takes its size in memory and seconds of time."""
 _LEVELS = ("ORT_DISABLE_ALL", "ORT_ENABLE_BASIC", "ORT_ENABLE_EXTENDED", "ORT_ENABLE_ALL")
 _FATAL_ONLY = 4
+_TOKENS, _PIXELS = 2, 32
+"""Sizes of a small run where the graph leaves them free."""
 
 StrPath = str | os.PathLike[str]
 Report = Callable[[dict[str, object]], None]
@@ -24,8 +32,10 @@ _Run = Callable[[StrPath], None]
 """One way to try a model; it raises whatever the library raises."""
 
 
-def try_out(made: StrPath, source: StrPath, size_bytes: int, report: Report) -> list[str]:
+def try_out(made: StrPath, source: StrPath | None, size_bytes: int, report: Report) -> list[str]:
     """Try the model at `made`, an edit of the one at `source`; notes on what could not be tried.
+
+    `source` None: all of it is nla's own.
 
     Raises:
         RuntimeError: a library refuses what nla made and takes the source: a defect of nla.
@@ -36,7 +46,8 @@ def try_out(made: StrPath, source: StrPath, size_bytes: int, report: Report) -> 
         refused = _refused(run, made)
         if refused is None:
             continue
-        if _refused(partial(_load, level="ORT_DISABLE_ALL") if run is _load_large else run, source) is None:
+        again = partial(_load, level="ORT_DISABLE_ALL") if run is _load_large else run
+        if source is None or _refused(again, source) is None:
             raise RuntimeError(f"surgery made a model that fails at {what}: {refused}; nothing was written")
         notes.append(f"not tried: {what}, which refuses the original too ({refused})")
     if size_bytes > _LARGE_BYTES:
@@ -44,6 +55,45 @@ def try_out(made: StrPath, source: StrPath, size_bytes: int, report: Report) -> 
             f"loaded in onnxruntime without optimisations only: the model is over {_LARGE_BYTES >> 20} MiB"
         )
     return notes
+
+
+def try_built(made: BuiltCheckpoint, report: Report) -> list[str]:
+    """Try a checkpoint that nla wrote and that holds no graph: a small run, and loading at every level; notes.
+
+    A large one is run stage by stage alone, as it is replayed. Raises LimitError, or
+
+        RuntimeError: onnxruntime refuses it: a defect of nla.
+    """
+    tries: dict[str, Callable[[], object]] = {}
+    if made.cuts:
+        tries["a small run"] = partial(_run_small, made)
+    if made.size_bytes <= _LARGE_BYTES:
+        tries |= {
+            f"loading in onnxruntime ({level})": partial(_load_opened, made, level) for level in _LEVELS
+        }
+    for what, run in tries.items():
+        report({"phase": f"trying the result: {what}"})
+        try:
+            run()
+        except LimitError:
+            raise
+        except Exception as error:
+            raise RuntimeError(
+                f"surgery made a checkpoint that fails at {what}: {one_line(error, 200)}; nothing was written"
+            ) from error
+    return [] if tries else [f"not loaded in onnxruntime: the checkpoint is over {_LARGE_BYTES >> 20} MiB"]
+
+
+def _run_small(made: BuiltCheckpoint) -> None:
+    """Every stage in turn on one sample of two tokens, or of an image of zeros."""
+    feeds = {}
+    for value in made.proto.graph.input:
+        declared = value.type.tensor_type
+        floating = declared.elem_type == TensorProto.FLOAT
+        sizes = [dim.dim_value or (_PIXELS if floating else _TOKENS) for dim in declared.shape.dim]
+        fill = np.ones if value.name == "attention_mask" else np.zeros
+        feeds[value.name] = fill([1, *sizes[1:]], np.float32 if floating else np.int64)
+    session_of(made).run([output.name for output in made.proto.graph.output], feeds)
 
 
 def refusal(source: StrPath) -> str | None:
@@ -82,7 +132,10 @@ def _check(path: StrPath, strict: bool) -> None:
 
 def _load(path: StrPath, level: str) -> None:
     """With its external data handed over by nla's one opener."""
-    checkpoint = open_onnx(path)
+    _load_opened(open_checkpoint(path), level)
+
+
+def _load_opened(checkpoint: OnnxCheckpoint, level: str) -> None:
     ort, options = _options(level)
     external = checkpoint.map_external()  # onnxruntime reads them by address: they must outlive the loading
     give_external(options, external)

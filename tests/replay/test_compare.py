@@ -104,6 +104,14 @@ def test_models_with_other_inputs_or_outputs_are_not_compared():
         verify("dying_relu", SAMPLES / "gated_block/model.onnx")
 
 
+def test_types_that_onnx_does_not_have_are_told_by_number(tmp_path: Path):
+    proto = onnx.load(SAMPLES / "dying_relu/model.onnx")
+    proto.graph.input[0].type.tensor_type.elem_type = 99
+    onnx.save(proto, tmp_path / "m.onnx")
+    with pytest.raises(nla.NlaError, match="type 99"):
+        verify("dying_relu", tmp_path / "m.onnx")
+
+
 def test_an_edited_model_that_does_not_run_is_named(tmp_path: Path):
     proto = onnx.load(SAMPLES / "dying_relu/model.onnx")
     next(n for n in proto.graph.node if n.op_type == "Relu").op_type = "Frobnicate"
