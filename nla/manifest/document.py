@@ -7,6 +7,7 @@ apply the rest.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -99,11 +100,11 @@ class Manifest:
     """Actions on one checkpoint, with what they rest on."""
 
     checkpoint: dict[str, Any]
-    """path (the file's name only), digest, bytes."""
+    """path (the file's name only), digest, bytes; constants (by input, as text) and constant_arrays (digests)."""
     recording: dict[str, Any] = field(default_factory=dict)
     """digest; empty where the manifest was planned without a file."""
     data: dict[str, Any] = field(default_factory=dict)
-    """digest, samples, held_out_samples, synthetic."""
+    """digest, samples, held_out_samples, synthetic; shapes of inputs whose sizes the model leaves free."""
     criteria: dict[str, Any] = field(default_factory=dict)
     """As `Criteria.describe` has them."""
     policy: dict[str, Any] = field(default_factory=dict)
@@ -117,6 +118,16 @@ class Manifest:
     """What all actions together save; shared weights are counted once."""
     nla: str = __version__
     """The version of nla that wrote the manifest."""
+
+    @property
+    def constants(self) -> dict[str, Any]:
+        """Values of inputs that are no data, with which the sites were found; arrays are not among them."""
+        return {name: _constant(text) for name, text in self.checkpoint.get("constants", {}).items()}
+
+    @property
+    def shapes(self) -> dict[str, Sequence[int | None]]:
+        """By input that leaves a size free, the sizes that every sample had; None: the samples, or what varies."""
+        return dict(self.data.get("shapes", {}))
 
     def units(self, *kinds: str) -> int:
         """Units of all actions of these kinds, of every kind where none is named."""
@@ -187,6 +198,14 @@ def _per_unit_parameters(kind: str) -> list[str]:
 
 def _folded(values: Mapping[str, Any], names: Sequence[str], units: Sequence[int]) -> dict[str, Any]:
     return {name: by_unit(value, units) if name in names else value for name, value in values.items()}
+
+
+def _constant(text: str) -> Any:
+    """A list of numbers, or the text, which the input's type makes a value of."""
+    try:
+        return json.loads(text) if text.startswith("[") else text
+    except (ValueError, RecursionError):
+        return text
 
 
 def _weight(weight: Weight) -> dict[str, Any]:

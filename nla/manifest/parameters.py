@@ -21,6 +21,7 @@ WHOLE_LAYER = ("flip", "swap")
 """Kinds whose units are all of the site's."""
 SCHEMES = ("he", "glorot", "lecun")
 SWAPS = ("LeakyRelu", "Elu", "Gelu", "Silu")
+_WITH_ALPHA = ("LeakyRelu", "Elu")
 
 _FLOAT32_MAX = 3.4e38
 _LARGEST_SEED = 2**63 - 1
@@ -153,6 +154,9 @@ def checked_parameters(
             if not (parameter.check(entry) or (entry is None and parameter.optional_value)):
                 raise UsageError(f"{where}: {name} is {_shown(entry)}, expected {parameter.expected}")
         taken[name] = value
+    if kind == "swap" and "alpha" in taken and taken["to"] not in _WITH_ALPHA:
+        with_one = " and ".join(_WITH_ALPHA)
+        raise UsageError(f"{where}: {taken['to']} has no alpha, only {with_one} have; strike it")
     return taken
 
 

@@ -26,6 +26,7 @@ from nla.manifest.worth import worth
 
 Bools = NDArray[np.bool_]
 _STILL = ("dead", "constant")
+_KNOWN_OF_CHECKPOINTS = ("bytes", "parameters", "constants", "constant_arrays", "layers", "activation")
 
 
 def plan(
@@ -72,7 +73,11 @@ def plan(
         },
         actions=actions,
         declined=_declined(inspection, [*refusals, *kept]),
-        notes=(*_notes(inspection, chosen, actions), *_emptied(inspection, cut)),
+        notes=(
+            *_notes(inspection, chosen, actions),
+            *_one_width(inspection, cut),
+            *_emptied(inspection, cut),
+        ),
         worth=worth(inspection, _resting_on_silence(inspection, proposals)),
         effect=effects.total(saved),
     )
@@ -240,13 +245,15 @@ def _checkpoint(inspection: Inspection) -> dict[str, Any]:
     name = PureWindowsPath(path).name if "\\" in path else PurePosixPath(path).name
     facts = {"path": name, "digest": inspection.checkpoint["digest"]}
     return facts | {
-        key: inspection.checkpoint[key] for key in ("bytes", "parameters") if inspection.checkpoint.get(key)
+        key: inspection.checkpoint[key] for key in _KNOWN_OF_CHECKPOINTS if inspection.checkpoint.get(key)
     }
 
 
 def _data(inspection: Inspection) -> dict[str, Any]:
     names = ("digest", "samples", "held_out_samples", "synthetic")
-    return {name: inspection.data[name] for name in names if inspection.data.get(name)}
+    known = {name: inspection.data[name] for name in names if inspection.data.get(name)}
+    shapes = inspection.data.get("shapes")  # a list where shards differ
+    return known | ({"shapes": shapes} if isinstance(shapes, dict) else {})
 
 
 def _given(selection: Selection, options: Options) -> dict[str, Any]:
@@ -271,9 +278,27 @@ def _notes(inspection: Inspection, chosen: Sequence[Policy], actions: Sequence[A
             "only the first such layer is planned: later ones see other inputs once it is flipped. Apply, inspect "
             "and plan again; nla repair --policy flip does so"
         )
+    if inspection.checkpoint.get("constants") or inspection.checkpoint.get("constant_arrays"):
+        notes.append("inputs were set to constants: nothing here is known of other values of theirs")
     if inspection.data.get("synthetic"):
         notes.append("the data were random numbers: nothing here is true of real inputs")
     return notes
+
+
+def _one_width(inspection: Inspection, cut: Mapping[str, Bools]) -> list[str]:
+    """What a safetensors checkpoint, whose layout has one width for the MLPs of all blocks, leaves of the cuts."""
+    about = inspection.checkpoint
+    if about.get("format") != "safetensors" or about.get("architecture") in ("graph", "layers"):
+        return []
+    names = [result.name for result in inspection.sites if result.site.role == "mlp_post"]
+    counts = [int(cut[name].sum()) if name in cut else 0 for name in names]
+    if not any(counts):
+        return []
+    fewest = min(counts)
+    return [
+        "in the safetensors layout all blocks share one MLP width, so that every block loses as many units as the one "
+        f"with the fewest, at most {fewest:,} here; nla apply -o model.onnx gives each block a width of its own"
+    ]
 
 
 def _emptied(inspection: Inspection, cut: Mapping[str, Bools]) -> list[str]:

@@ -110,13 +110,9 @@ def check(plain: Any, where: str) -> dict[str, Any]:
             raise UsageError(f"{where}: the field {name} is missing; every manifest has it")
     for name in TABLES:
         _of_type(plain.get(name, {}), Mapping, "an object", f"{where}: {name}")
-    digest = plain["checkpoint"].get("digest")
-    if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
-        raise UsageError(f"{where}: checkpoint.digest is {_shown(digest)}, expected the sha256 of the model")
+    _check_checkpoint(plain["checkpoint"], f"{where}: checkpoint")
     _of_type(plain.get("nla", ""), str, "a version", f"{where}: nla")
-    samples = plain.get("data", {}).get("samples", 0)
-    if samples is not None and not is_index(samples):
-        raise UsageError(f"{where}: data.samples is {_shown(samples)}, expected a whole number from 0")
+    _check_data(plain.get("data", {}), f"{where}: data")
     for note in _of_type(plain.get("notes", []), list, "a list", f"{where}: notes"):
         _of_type(note, str, "a sentence", f"{where}: notes: an entry")
     whole = dict(plain)
@@ -130,6 +126,30 @@ def check(plain: Any, where: str) -> dict[str, Any]:
     for number, entry in enumerate(entries, 1):
         _check_declined(entry, f"{where}: declined entry {number}")
     return whole
+
+
+def _check_checkpoint(plain: Mapping[str, Any], where: str) -> None:
+    digest = plain.get("digest")
+    if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+        raise UsageError(f"{where}.digest is {_shown(digest)}, expected the sha256 of the model")
+    for name in ("constants", "constant_arrays"):
+        values = _of_type(plain.get(name, {}), Mapping, "an object", f"{where}.{name}")
+        for value in values.values():
+            _of_type(value, str, "a text", f"{where}.{name}: a value")
+
+
+def _check_data(plain: Mapping[str, Any], where: str) -> None:
+    samples = plain.get("samples", 0)
+    if samples is not None and not is_index(samples):
+        raise UsageError(f"{where}.samples is {_shown(samples)}, expected a whole number from 0")
+    shapes = _of_type(plain.get("shapes", {}), Mapping, "an object", f"{where}.shapes")
+    for shape in shapes.values():
+        sizes = _of_type(shape, list, "a list of sizes", f"{where}.shapes: a shape")
+        odd = next((size for size in sizes if size is not None and not _is_size(size)), None)
+        if odd is not None or len(sizes) > _MOST_AXES:
+            raise UsageError(
+                f"{where}.shapes: {_shown(shape)} is no shape, expected sizes, or null where one is free"
+            )
 
 
 def _check_depth(plain: Mapping[str, Any], where: str) -> None:
@@ -256,6 +276,10 @@ def _check_weight(weight: Any, where: str) -> None:
 def _is_text(value: Any) -> bool:
     """Whether it is text that a file or a terminal can hold: JSON can spell halves of characters."""
     return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def _is_size(value: Any) -> bool:
+    return is_index(value) and value < _LARGEST_INDEX
 
 
 def _is_place(value: Any) -> bool:

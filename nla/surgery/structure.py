@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -15,7 +15,8 @@ from nla.graph.assemble import assemble
 from nla.graph.coupling import Coupling
 from nla.graph.drafts import Draft
 from nla.graph.find import walked
-from nla.graph.prepare import prepare
+from nla.graph.given import Given
+from nla.graph.prepare import Shapes, prepare
 from nla.graph.walk import Walk
 from nla.site import Site
 
@@ -37,12 +38,19 @@ class Structure:
     """The sites as the walk found them, by name; those on request are not among them."""
 
     @classmethod
-    def of(cls, checkpoint: OnnxCheckpoint) -> Structure:
-        """The structure of a checkpoint, read anew. Raises ModelError.
+    def of(
+        cls,
+        checkpoint: OnnxCheckpoint,
+        constants: Mapping[str, Given] | None = None,
+        shapes: Shapes | None = None,
+    ) -> Structure:
+        """The structure of a checkpoint, read anew, its inputs `constants` set. Raises ModelError, UsageError.
+
+        With `shapes`, sizes that inputs leave free, it is that of these sizes alone.
 
         It calls onnx's C++: call it in the supervised child.
         """
-        walk = walked(prepare(checkpoint, {}).model)
+        walk = walked(prepare(checkpoint, constants, shapes).model)
         coupling = Coupling(walk)
         sites = {site.name: site for site in assemble(walk, _ON_REQUEST, coupling, norms=False)}
         drafts: dict[str, Draft] = {}
@@ -55,7 +63,7 @@ class Structure:
         found = self.sites.get(name)
         if found is None:
             near = get_close_matches(name[:_LONGEST_COMPARED], self.sites, n=1)
-            hint = f"did you mean '{printable(near[0])}'" if near else f"it has {len(self.sites)} sites"
+            hint = f"did you mean '{printable(near[0], 120)}'" if near else f"it has {len(self.sites)} sites"
             raise UsageError(
                 f"the model has no site '{printable(name)}' ({hint}); `nla sites` lists them, and a manifest "
                 "fits only the checkpoint that it was planned for"

@@ -5,22 +5,28 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from numpy.typing import NDArray
 
+from nla.architectures.opening import build, open_checkpoint
+from nla.checkpoint.built import BuiltCheckpoint
 from nla.checkpoint.editing import ModelEdit
 from nla.checkpoint.onnx_file import OnnxCheckpoint, open_onnx
+from nla.checkpoint.safetensors_source import looks_like_safetensors, open_safetensors
 from nla.errors import ModelError, NlaError, UsageError, printable
 from nla.graph.cost import multiply_adds
 from nla.graph.prepare import prepare
 from nla.manifest.document import Manifest
 from nla.replay.session import give_memory_back
-from nla.replay.trial import refusal, try_out
+from nla.replay.trial import refusal, try_built, try_out
 from nla.surgery import carried
 from nla.surgery.carry_out import carry_out
+from nla.surgery.layout import carry_out_within, same_graph
 from nla.surgery.outline import outline
 from nla.surgery.report import DIGEST, STAYED, SurgeryReport
+from nla.surgery.rewriting import is_graph, keep_undo, revision, rounded, write
 
 Arguments = Mapping[str, Any]
 Report = Callable[[dict[str, Any]], None]
@@ -35,20 +41,65 @@ def apply(arguments: Arguments, arrays: Mapping[str, NDArray[Any]], report: Repo
         ModelError, OutputError: the checkpoint cannot be read or edited, or the result cannot be written.
     """
     manifest = Manifest.from_dict(arguments["manifest"])
-    try:
-        done, external = _edited(arguments, manifest, report)
-    except (NlaError, MemoryError):
-        raise
-    except Exception:
-        _blame_the_model(arguments["model"])
-        raise
-    give_memory_back()  # the edit holds the source's weights, and the trial takes memory of its own
+    checkpoint = _opened(arguments, manifest, report)
+    built = isinstance(checkpoint, BuiltCheckpoint)
     output = arguments["output"]
-    if output is not None:
-        assert done.bytes_after is not None
-        notes = try_out(output, arguments["model"], done.bytes_after, report)
-        done = replace(done, notes=(*done.notes, *notes))
+    if isinstance(checkpoint, BuiltCheckpoint) and (output is None or not is_graph(output)):
+        done = _rewritten(checkpoint, arguments, manifest, report)
+    else:
+        try:
+            done = _edited(checkpoint, arguments, manifest, report)
+        except (NlaError, MemoryError):
+            raise
+        except Exception:
+            if not built:
+                _blame_the_model(arguments["model"])
+            raise
+        give_memory_back()  # the edit holds the source's weights, and the trial takes memory of its own
+        if output is not None:
+            assert done.bytes_after is not None
+            notes = try_out(output, None if built else arguments["model"], done.bytes_after, report)
+            done = replace(done, notes=(*done.notes, *notes))
+    external = [str(checkpoint.folder / file.location) for file in checkpoint.external_files]
     return {"report": done.to_dict(), "external": external}, {}
+
+
+def _opened(arguments: Arguments, manifest: Manifest, report: Report) -> OnnxCheckpoint:
+    """The checkpoint, of the digest that the manifest is for unless --force says otherwise."""
+    report({"phase": "reading the model"})
+    checkpoint = open_checkpoint(
+        arguments["model"],
+        on_hashed=lambda done, total: report({"phase": "reading the model", "done": done, "total": total}),
+        **arguments.get("construction", {}),
+    )
+    if not arguments["force"]:
+        check_digest(checkpoint, manifest)
+    return checkpoint
+
+
+def _rewritten(
+    checkpoint: BuiltCheckpoint, arguments: Arguments, manifest: Manifest, report: Report
+) -> SurgeryReport:
+    """Carry out what the layout of a safetensors checkpoint allows, write it in that layout, and try that."""
+    given = arguments.get("construction", {})
+    report({"phase": "carrying out the manifest"})
+    within = carry_out_within(checkpoint, manifest, arguments["round_to"], partial(build, **given))
+    done = _counted(within.report, within.edit, manifest)
+    made = revision(checkpoint, within, _metadata(manifest, done, arguments["digest"]))
+    done = replace(done, notes=(*done.notes, *rounded(made, done)))
+    output = arguments["output"]
+    if output is None:
+        return replace(done, bytes_after=made.size_bytes())
+    report({"phase": "writing"})
+    notes = write(made, output)
+    report({"phase": "reading the result"})
+    result = open_checkpoint(output, **given)
+    if not isinstance(result, BuiltCheckpoint) or not same_graph(result.proto, within.edit.model):
+        raise RuntimeError("surgery made a checkpoint whose graph is not the edited one; nothing was written")
+    notes += tuple(try_built(result, report))
+    if arguments["undo"] is not None:
+        keep_undo(made, arguments["undo"], result.source.digest)
+    return replace(done, bytes_after=result.size_bytes, notes=(*done.notes, *notes))
 
 
 def _blame_the_model(path: str) -> None:
@@ -58,33 +109,33 @@ def _blame_the_model(path: str) -> None:
         raise ModelError(f"{printable(path)}: cannot be edited, for it fails at {why}") from None
 
 
-def _edited(arguments: Arguments, manifest: Manifest, report: Report) -> tuple[SurgeryReport, list[str]]:
-    """Carry out and write, or only count where there is no output."""
-    report({"phase": "reading the model"})
-    checkpoint = open_onnx(
-        arguments["model"],
-        on_hashed=lambda done, total: report({"phase": "reading the model", "done": done, "total": total}),
-    )
-    if not arguments["force"]:
-        check_digest(checkpoint, manifest)
+def _edited(
+    checkpoint: OnnxCheckpoint, arguments: Arguments, manifest: Manifest, report: Report
+) -> SurgeryReport:
+    """Carry out and write a graph with its weights, or only count where there is no output."""
     report({"phase": "carrying out the manifest"})
     edit = ModelEdit(checkpoint)
-    done = carry_out(edit, manifest, round_to=arguments["round_to"])
-    done = replace(
-        done,
-        multiply_adds_before=multiply_adds(prepare(checkpoint).model),
-        multiply_adds_after=multiply_adds(prepare(outline(edit)).model),
-    )
-    external = [str(checkpoint.folder / file.location) for file in checkpoint.external_files]
+    done = _counted(carry_out(edit, manifest, round_to=arguments["round_to"]), edit, manifest)
     if arguments["output"] is None:
-        return replace(done, bytes_after=edit.size_bytes()), external
+        return replace(done, bytes_after=edit.size_bytes())
     report({"phase": "writing"})
     written = edit.write(
         arguments["output"],
         metadata=_metadata(manifest, done, arguments["digest"]),
         undo=arguments["undo"],
     )
-    return replace(done, bytes_after=written.size_bytes), external
+    return replace(done, bytes_after=written.size_bytes)
+
+
+def _counted(done: SurgeryReport, edit: ModelEdit, manifest: Manifest) -> SurgeryReport:
+    """With multiply-adds of one sample; for a graph that leaves its sizes free, of one with the data's sizes."""
+    built = isinstance(edit.checkpoint, BuiltCheckpoint)
+    shapes = {name: (1, *sizes[1:]) for name, sizes in manifest.shapes.items() if sizes} if built else {}
+    before, after = (
+        multiply_adds(prepare(checkpoint, manifest.constants, shapes).model)
+        for checkpoint in (edit.checkpoint, outline(edit))
+    )
+    return replace(done, multiply_adds_before=before, multiply_adds_after=after)
 
 
 def check_digest(checkpoint: OnnxCheckpoint, manifest: Manifest) -> None:
@@ -110,8 +161,12 @@ def _metadata(manifest: Manifest, done: SurgeryReport, digest: str | None) -> di
 
 def undo(arguments: Arguments, arrays: Mapping[str, NDArray[Any]], report: Report) -> Result:
     """Whether every file is what it was; the original of the edited model `model` lies at `output`."""
+    from nla.checkpoint.safetensors_undo import restore_folder
     from nla.checkpoint.undo import restore
 
     report({"phase": "restoring"})
+    if looks_like_safetensors(arguments["model"]):
+        folder = restore_folder(arguments["undo"], open_safetensors(arguments["model"]), arguments["output"])
+        return {"identical": folder.identical, "digest": folder.digest}, {}
     restored = restore(arguments["undo"], open_onnx(arguments["model"]), arguments["output"])
     return {"identical": restored.identical, "digest": restored.written.digest}, {}

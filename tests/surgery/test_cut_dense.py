@@ -193,6 +193,7 @@ def test_units_stay_so_that_widths_are_multiples(multiple, width, tmp_path):
     out = operate(proto, tmp_path, round_to=multiple)
     assert out.shape("w1") == (width, 4)
     kept = out.report.widths[0].kept if out.report.widths else ()
+    assert not kept or f"which is to be a multiple of {multiple}" in out.reasons
     assert kept == tuple(range(2, 2 + width - 7))
 
 
@@ -216,7 +217,26 @@ def test_a_unit_whose_preactivation_is_read_besides_stays(tmp_path):
     )
     out = operate(proto, tmp_path, tolerance=1e-4)
     assert out.done == {}
-    assert "their value is not known where MatMul" in out.reasons
+    assert (
+        out.reasons
+        == "their value is not known to be constant behind Gemm 'Gemm_0', and MatMul 'MatMul_3' reads them"
+    )
+
+
+def test_where_a_value_was_lost_is_told(tmp_path):
+    proto = model(
+        "float[N,3,6,6] x => float[N,2,6,6] y",
+        "a = Conv(x, w0, b0)\n h = Relu(a)\n d = Conv <group=5, pads=[1,1,1,1]> (h, w1, b1)\n y = Conv(d, w2)",
+        {
+            "w0": random(5, 3, 1, 1),
+            "b0": bias(5),
+            "w1": random(5, 1, 3, 3),
+            "b1": bias(5),
+            "w2": random(2, 5, 1, 1),
+        },
+    )
+    out = operate(proto, tmp_path, [Action("a1", "fold", "h", (1,), {"values": [0.5]})])
+    assert out.reasons == "their value is not known behind Conv 'Conv_2', and Conv 'Conv_3' reads them"
 
 
 def test_a_gated_product_takes_gate_and_up_along(tmp_path):

@@ -169,6 +169,9 @@ def test_groups_of_a_convolution_lose_as_many_channels_each(tmp_path):
     assert out.done == {"h": (1, 6), "g": (2, 4)}
     assert (out.shape("w0"), out.shape("w1"), out.shape("w2")) == ((6, 3, 1, 1), (4, 3, 3, 3), (2, 4, 1, 1))
     assert {w.site: w.kept for w in out.report.widths} == {"h": (0,), "g": (3,)}
+    assert set(out.reasons.split("; ")) == {
+        "kept for Conv 'Conv_2', each of whose 2 groups must keep as many channels"
+    }
 
 
 def test_a_whole_group_leaves_with_its_inputs(tmp_path):

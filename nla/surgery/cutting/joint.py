@@ -22,6 +22,7 @@ from nla.surgery.cutting import (
     pooling,
     positions,
     recurrent,
+    unknown,
     weighted,
 )
 from nla.surgery.cutting.carrying import carry_out
@@ -67,17 +68,17 @@ def cut(edit: ModelEdit, structure: Structure, wanted: Wanted, round_to: int = 1
             break
         declined.update(unfit)
     carry_out(work)
-    return _outcome(wanted, leaving, declined)
+    return _outcome(wanted, leaving, declined, widths)
 
 
-def _outcome(wanted: Wanted, leaving: Collection[int], declined: dict[int, str]) -> Cut:
+def _outcome(wanted: Wanted, leaving: Collection[int], declined: dict[int, str], widths: Widths) -> Cut:
     done = tuple(unit for unit, group in wanted.groups.items() if group in leaving)
     refused, for_width = dict(wanted.refused), set()
     for unit, group in wanted.groups.items():
         if group in declined:
             refused[unit] = declined[group]
         elif group not in leaving:
-            refused[unit] = "kept for the width of its layer"
+            refused[unit] = widths.reasons[group]
             for_width.add(unit)
     return Cut(done, refused, frozenset(for_width), frozenset(leaving))
 
@@ -130,6 +131,7 @@ def _visit(work: Work, node: ir.Node, wanted: Wanted) -> None:
                 f"{named(node)} has its channels on several axes, of which only whole slices leave", ragged
             )
     work.proto(node)
+    _check_branches(work, node)
     carried = list(rule.carry(work, node))
     for at, value in enumerate(node.outputs):
         _note(work, node, value, carried[at] if at < len(carried) else None, wanted)
@@ -157,6 +159,19 @@ def _check_sizes(work: Work, node: ir.Node) -> None:
             raise Unfit(f"{named(node)} computes with the number of channels", groups)
 
 
+def _check_branches(work: Work, node: ir.Node) -> None:
+    """Raises Unfit where a body of control flow in the file, perhaps one that is never run here, reads an output."""
+    for value in node.outputs:
+        name, gone = query.name(value), work.gone(value)
+        for reader in () if gone is None else work.edit.readers(name):
+            if name not in reader.input:
+                raise Unfit(
+                    f"'{printable(name)}' is read in a branch of {reader.op_type} '{printable(reader.name)}', where "
+                    "nothing is cut",
+                    np.unique(gone.groups[gone.flags]) if gone is not None else None,
+                )
+
+
 def _followed(work: Work, node: ir.Node) -> bool:
     """True for a computation of sizes of which every result is known."""
     return all(work.sizes.known(value) for value in node.outputs if value.name)
@@ -177,6 +192,7 @@ def _note(work: Work, node: ir.Node, value: ir.Value, content: Content | None, w
             gone.flags, values[units], whole
         )  # the walk has heads from the reader on, perhaps later
     work.contents[value] = whole
+    unknown.note(work, node, value, whole)
 
 
 def _begin(

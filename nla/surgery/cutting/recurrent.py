@@ -7,6 +7,7 @@ import onnx_ir as ir
 
 from nla.graph import query
 from nla.graph.recurrent import Recurrent, zeros
+from nla.surgery.cutting import unknown
 from nla.surgery.cutting.masks import Flags, Gone, Places, known_flags
 from nla.surgery.cutting.relating import offsets
 from nla.surgery.cutting.requests import Array
@@ -92,10 +93,9 @@ def _left_behind(work: Work, cell: Recurrent, data: Gone) -> Array | None:
     """[directions, gates·hidden] what the inputs that leave added to the gates; None where nothing."""
     content = offsets(work, cell.weighted.data, work.content(cell.weighted.data))
     content = np.where(data.flags.reshape(-1), content, 0.0)
-    unknown = np.isnan(content)
-    if unknown.any():
-        where = f"their value is not known where {named(cell.node)} reads them"
-        raise Unfit(where, data.groups.reshape(-1)[unknown])
+    lost = np.isnan(content)
+    if lost.any():
+        raise unknown.unfit(work, cell.node, cell.weighted.data, data.groups.reshape(-1)[lost])
     weight = work.array(cell.weighted.weight)
     if not content.any():
         return None

@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from nla.graph import query
 from nla.graph.weighted import Weighted
+from nla.surgery.cutting import unknown
 from nla.surgery.cutting.bias import add_to_bias, computed_type
 from nla.surgery.cutting.elementwise import operands
 from nla.surgery.cutting.grouped import regrouped
@@ -34,8 +35,10 @@ _INTEGER = ("MatMulInteger", "ConvInteger")
 
 def _cut(work: Work, node: ir.Node) -> None:
     layer, kind = work.walk.layers[node], query.kind(node)
-    if kind not in _PLAIN or layer.spread is not None:
-        raise Unfit(f"{named(node)} has weights that are not cut yet")
+    if layer.spread is not None:
+        raise Unfit(f"{named(node)} has its channels on several axes of its weights, which stay whole")
+    if kind not in _PLAIN:
+        raise Unfit(f"{named(node)} holds its weights quantised or packed, in which form they stay whole")
     data, made = read_flags(work, layer), _made(work, layer)
     rows, read = known_flags(made, layer.outputs), known_flags(data, layer.inputs)
     at = next(place for place, value in enumerate(node.inputs) if value is layer.weight)
@@ -111,11 +114,9 @@ def _left_behind(work: Work, layer: Weighted, data: Gone) -> Array | None:
     """[outputs] what the channels that leave added to every output; None where that is nothing."""
     content = offsets(work, layer.data, work.content(layer.data))
     flags = data.flags.reshape(-1) & ~_with_their_group(work, layer)
-    unknown = flags & np.isnan(content)
-    if unknown.any():
-        raise Unfit(
-            f"their value is not known where {named(layer.node)} reads them", data.groups.reshape(-1)[unknown]
-        )
+    lost = flags & np.isnan(content)
+    if lost.any():
+        raise unknown.unfit(work, layer.node, layer.data, data.groups.reshape(-1)[lost])
     merged = layer.groups > 1 and any(flags[mine] for mine, _, _ in columns(work, layer.data))
     if merged:
         raise Unfit(f"{named(layer.node)} has groups of channels, which are not added up", work.merges)

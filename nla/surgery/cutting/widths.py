@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 import numpy as np
+import onnx_ir as ir
 from numpy.typing import NDArray
 
 from nla.graph import query
 from nla.graph.coupling import Placed
 from nla.graph.weighted import Weighted
 from nla.surgery.cutting.masks import Flags
+from nla.surgery.cutting.work import named
 from nla.surgery.structure import Structure
 
 Groups = NDArray[np.int64]
@@ -22,6 +24,8 @@ class Widths:
     def __init__(self, structure: Structure, round_to: int = 1) -> None:
         self._structure = structure
         self._round_to = round_to
+        self.reasons: dict[int, str] = {}
+        """By group that the last `settled` kept, why."""
         self._tensors = list(_tensors(structure))
         self._grouped = list(_grouped(structure))
         self._sites = [
@@ -33,23 +37,29 @@ class Widths:
     def settled(self, cut: Collection[int]) -> set[int]:
         """What of `cut` may leave. Units of the lowest indices stay; the result only ever shrinks."""
         left = set(cut)
+        self.reasons = {}
         while True:
             stay = self._to_stay(np.fromiter(sorted(left), np.int64, len(left)))
             if not stay:
                 return left
-            left -= stay
+            self.reasons |= {group: why for group, why in stay.items() if group in left}
+            left -= stay.keys()
 
-    def _to_stay(self, cut: Groups) -> set[int]:
-        """Groups of which one rule or another says that they stay; the first rule that says anything."""
-        stay: set[int] = set()
+    def _to_stay(self, cut: Groups) -> dict[int, str]:
+        """Groups of which one rule or another says that they stay, and why; the first rule that says anything."""
+        stay: dict[int, str] = {}
         for groups in self._tensors:
             flags = np.isin(groups, cut)
             if flags.any():
-                stay |= _emptied(groups, flags)
-        for made, read in () if stay else self._grouped:
-            stay |= _unbalanced(made, read, cut)
+                stay |= dict.fromkeys(
+                    _emptied(groups, flags), "kept for the width of its layer, which would have none"
+                )
+        for node, made, read in () if stay else self._grouped:
+            why = f"kept for {named(node)}, each of whose {len(made)} groups must keep as many channels"
+            stay |= dict.fromkeys(_unbalanced(made, read, cut), why)
+        why = f"kept for the width of its layer, which is to be a multiple of {self._round_to}"
         for groups in () if stay or self._round_to == 1 else self._sites:
-            stay |= self._uneven(groups, np.isin(groups, cut))
+            stay |= dict.fromkeys(self._uneven(groups, np.isin(groups, cut)), why)
         return stay
 
     def _uneven(self, groups: Groups, flags: Flags) -> set[int]:
@@ -71,12 +81,12 @@ def _tensors(structure: Structure) -> Iterator[Groups]:
                 yield placed.groups
 
 
-def _grouped(structure: Structure) -> Iterator[tuple[Groups, Groups]]:
-    """([groups, outputs of each], [groups, inputs of each]) of every grouped convolution; -1: not followed."""
+def _grouped(structure: Structure) -> Iterator[tuple[ir.Node, Groups, Groups]]:
+    """(node, [groups, outputs of each], [groups, inputs of each]) of grouped convolutions; -1: not followed."""
     for node, layer in structure.walk.layers.items():
         if layer.groups > 1:
             made = _flat(structure.coupling.placed(query.output(node) or layer.data), layer, layer.outputs)
-            yield made, _flat(structure.coupling.placed(layer.data), layer, layer.inputs)
+            yield node, made, _flat(structure.coupling.placed(layer.data), layer, layer.inputs)
 
 
 def _flat(placed: Placed | None, layer: Weighted, length: int) -> Groups:

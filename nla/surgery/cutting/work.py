@@ -62,6 +62,8 @@ class Work:
         """Nodes of attention in which heads meet on both sides."""
         self.requests = Requests()
         self.contents: dict[ir.Value, Content] = {}
+        self.lost: dict[ir.Value, dict[int, str]] = {}
+        """By tensor and channel group, why the content there is not known, a clause; see `unknown`."""
         self.merges = {group: other for group, other in (merges or {}).items() if group in cut}
         """Groups that leave because another group, which stays, can stand in for them."""
         self.relations: dict[ir.Value, Relations] = {}

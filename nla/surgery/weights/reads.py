@@ -101,7 +101,7 @@ def _merged(one: Read, other: Read) -> Read:
     )
 
 
-def _goes_on(structure: Structure, name: str) -> Iterator[tuple[str, list[int]]]:
+def goes_on(structure: Structure, name: str) -> Iterator[tuple[str, list[int]]]:
     """Other sites whose pre-activation the units are a part of: no column of weights lies between."""
     sources, own = structure.walk.flow.sources, structure.drafts[name].source
     reached, pending = {own}, [own]
@@ -151,7 +151,7 @@ def plan_leaving(
     if isinstance(reads, str):
         ledger.refuse(ledger.left, reads)
         return None
-    for other, units in _goes_on(structure, name):
+    for other, units in goes_on(structure, name):
         ledger.refuse(
             units, f"It goes into the site '{printable(other, 80)}' with no weighted layer between."
         )

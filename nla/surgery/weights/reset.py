@@ -26,6 +26,7 @@ from nla.surgery.weights.inward import inward
 from nla.surgery.weights.layout import Layout
 from nla.surgery.weights.ledger import Ledger, by_unit
 from nla.surgery.weights.reads import leave, plan_leaving
+from nla.surgery.weights.strip_contribution import means_of
 from nla.surgery.weights.way import Factor, Layer, Norm, Way
 
 
@@ -38,6 +39,9 @@ def carry_out(edit: ModelEdit, structure: Structure, site: Site, action: Action)
         return ledger.refused()
     makers = Makers(edit, structure)
     layers = [makers.own_layers(way, ledger, floating=True) for way in ways.ways]
+    given = action.parameters.get("input_mean")
+    if given is not None:  # not needed where nothing is stripped, and still no place for a slip
+        means_of(action, [layer for own in layers for layer in own], given)
     means = by_unit(action, "means", 0.0)
     leaving = plan_leaving(edit, structure, site.name, means, ledger, exact=False)
     if leaving is None or not ledger.left:

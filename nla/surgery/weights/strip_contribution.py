@@ -39,7 +39,7 @@ def carry_out(edit: ModelEdit, structure: Structure, site: Site, action: Action)
         return ledger.refused()
     makers, fraction = Makers(edit, structure), float(action.parameters["fraction"])
     layers = makers.own_layers(ways.z, ledger, floating=False)
-    means = _means(action, layers, given)
+    means = means_of(action, layers, given)
     for layer, mean in zip(layers, means, strict=True):
         found = makers.weight(layer)
         assert not isinstance(found, str)
@@ -55,7 +55,7 @@ def _stripping(lies: Layout, mean: Floats, fraction: float):  # type: ignore[no-
     return strip
 
 
-def _means(action: Action, layers: Sequence[Layer], given: Sequence[float]) -> list[Floats]:
+def means_of(action: Action, layers: Sequence[Layer], given: Sequence[float]) -> list[Floats]:
     """The means of each layer's input channels: one list for all that read the same tensor, else one after another.
 
     Raises:

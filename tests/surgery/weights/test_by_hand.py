@@ -11,7 +11,8 @@ from weight_actions import FAR, IMAGE, NETS, ROWS, Net, act, bias, weight
 from nla.checkpoint.editing import ModelEdit
 from nla.checkpoint.onnx_file import open_onnx
 from nla.errors import UsageError
-from nla.manifest.document import Action
+from nla.manifest.document import Action, Declined, Manifest
+from nla.surgery.carry_out import carry_out
 from nla.surgery.structure import Structure
 from nla.surgery.weights import ACTIONS
 from nla.surgery.weights.reset import stream
@@ -373,6 +374,16 @@ def test_a_sign_does_not_pass_a_max_pooling(tmp_path):
     shifted = act(tmp_path, "shift", net, [0], delta=[1.0], zero_outgoing=False, target_rate=0.1)
     before, after = shifted.units("z")
     np.testing.assert_allclose(after[0], before[0] + 1, atol=1e-5)
+
+
+def test_a_flip_that_left_units_behind_is_carried_out_again_and_half_of_one_is_not(tmp_path):
+    path, action = tmp_path / "source.onnx", Action("a1", "flip", "a", (0, 2))
+    onnx.save(three().proto, path)
+    left = Declined("flip", "a", (1,), "it is read elsewhere too")
+    report = carry_out(ModelEdit(open_onnx(path)), Manifest({}, actions=(action,), declined=(left,)))
+    assert report.actions[0].done == (0, 2)
+    with pytest.raises(UsageError, match="action a1 flips 2 of the 3 units of a: a flip is of a whole layer"):
+        carry_out(ModelEdit(open_onnx(path)), Manifest({}, actions=(action,)))
 
 
 @pytest.mark.parametrize(
