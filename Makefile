@@ -7,7 +7,7 @@ JOBS ?= 2
 SAMPLE := sample_models/dying_relu
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types pytest format clean
+.PHONY: help demo test oracles lint types pytest format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,10 @@ types: $(VENV)/.test ## Strict types
 	$(BIN)/mypy
 
 pytest: $(VENV)/.test ## Tests and doctests
+	$(BIN)/pytest -n $(JOBS)
+
+oracles: $(VENV)/.test ## Add torch and transformers, then the tests, those included that compare with them
+	$(BIN)/python -m pip install --quiet --editable '.[oracles]'
 	$(BIN)/pytest -n $(JOBS)
 
 format: $(VENV)/.test ## Mend what can be mended by itself

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nla.api import (
         apply,
+        export,
         inspect,
         load,
         masks,
@@ -46,10 +47,11 @@ if TYPE_CHECKING:
     from nla.lifecycle.table import NeuronTable
     from nla.manifest.document import Action, Declined, Manifest
     from nla.manifest.masks import Masks
-    from nla.outcomes import Outcome, Round, Swapped
+    from nla.outcomes import Exported, Outcome, Round, Swapped
     from nla.site import Input, NotUnderstood, Site, Survey
     from nla.surgery.report import SurgeryReport
     from nla.verification.results import Verification
+    from nla.weights.results import LayerWeights, SiteWeights, WeightInspection
 
 __version__ = "0.1.0"
 
@@ -58,10 +60,12 @@ __all__ = [
     "Criteria",
     "DataError",
     "Declined",
+    "Exported",
     "Finding",
     "Input",
     "Inspection",
     "Interrupted",
+    "LayerWeights",
     "LimitError",
     "Manifest",
     "Masks",
@@ -76,13 +80,16 @@ __all__ = [
     "Round",
     "Site",
     "SiteResult",
+    "SiteWeights",
     "SurgeryReport",
     "Survey",
     "Swapped",
     "UsageError",
     "Verification",
+    "WeightInspection",
     "__version__",
     "apply",
+    "export",
     "inspect",
     "load",
     "masks",
@@ -99,7 +106,7 @@ __all__ = [
 
 _HOMES = {
     "nla.api": (
-        *("apply", "inspect", "load", "masks", "merge", "neurons", "plan"),
+        *("apply", "export", "inspect", "load", "masks", "merge", "neurons", "plan"),
         *("prune", "repair", "sites", "swap", "undo", "verify"),
     ),
     "nla.errors": (
@@ -118,10 +125,11 @@ _HOMES = {
     "nla.lifecycle.table": ("NeuronTable",),
     "nla.manifest.document": ("Action", "Declined", "Manifest"),
     "nla.manifest.masks": ("Masks",),
-    "nla.outcomes": ("Outcome", "Round", "Swapped"),
+    "nla.outcomes": ("Exported", "Outcome", "Round", "Swapped"),
     "nla.site": ("Input", "NotUnderstood", "Site", "Survey"),
     "nla.surgery.report": ("SurgeryReport",),
     "nla.verification.results": ("Verification",),
+    "nla.weights.results": ("LayerWeights", "SiteWeights", "WeightInspection"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

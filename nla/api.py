@@ -7,8 +7,10 @@ process; `in_process=True` runs it here instead, for debuggers and for callers t
 from __future__ import annotations
 
 from nla.verbs.editing import apply, masks, undo
-from nla.verbs.inspecting import as_criteria, inspect, load, merge, neurons, sites
+from nla.verbs.exporting import export
+from nla.verbs.inspecting import inspect, sites
 from nla.verbs.planning import plan
+from nla.verbs.recordings import as_criteria, load, merge, neurons
 from nla.verbs.swapping import swap
 from nla.verbs.together import prune, repair
 from nla.verbs.verifying import verify
@@ -16,6 +18,7 @@ from nla.verbs.verifying import verify
 __all__ = [
     "apply",
     "as_criteria",
+    "export",
     "inspect",
     "load",
     "masks",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nla.lifecycle.results import Inspection
 from nla.manifest.document import Declined, Manifest
@@ -53,3 +55,36 @@ class Swapped:
     """Sites that keep their activation, and why."""
     output: Path | None
     """Where the model with the chosen activation lies."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What `export` returns."""
+
+    output: Path
+    """The ONNX file."""
+    checkpoint: Mapping[str, Any]
+    """The source, as documents describe it: path, format, architecture, digest, …"""
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    bytes: int
+    """Of the ONNX file, without the weights."""
+    weight_bytes: int
+    """Of its weights."""
+    weights: str
+    """Where they lie: inside (in the ONNX file), beside (in `<output>.data`), or source (in the safetensors files)."""
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, output: str | os.PathLike[str], plain: Mapping[str, Any]) -> Exported:
+        """From the plain values of the child."""
+        return cls(
+            output=Path(output),
+            checkpoint=plain["checkpoint"],
+            inputs=tuple(plain["inputs"]),
+            outputs=tuple(plain["outputs"]),
+            bytes=plain["bytes"],
+            weight_bytes=plain["weight_bytes"],
+            weights=plain["weights"],
+            notes=tuple(plain["notes"]),
+        )

@@ -102,6 +102,10 @@ def _check_settings(settings: Mapping[str, Any]) -> None:
     names = settings.get("labels")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise RecordingError("the document's labels are no list of names")
+    for name in ("constants", "constant_arrays"):
+        texts = settings.get(name, {})
+        if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
+            raise RecordingError(f"the document's settings have strange {name}")
     for name, largest in _THRESHOLDS.items():
         value = settings.get(name)
         if not (isinstance(value, int | float) and type(value) is not bool and 0 <= value <= largest):

@@ -256,6 +256,7 @@ def checked(made: _Made) -> _Made:
         wrong += [] if _good_groups(made.groups) else ["groups"]
         shapes = [layer.shape or () for layer in made.producers] + [c.shape or () for c in made.consumers]
         wrong += ["shapes"] if any(size < 0 for shape in shapes for size in shape) else []
+        wrong += [] if all(_good_places(consumer.places) for consumer in made.consumers) else ["places"]
     if wrong:
         raise ValueError(f"a {type(made).__name__} with strange {', '.join(wrong)}")
     return made
@@ -263,6 +264,10 @@ def checked(made: _Made) -> _Made:
 
 def _good_groups(groups: np.ndarray | None) -> bool:
     return groups is None or not groups.size or bool(groups.min() >= -1 and groups.max() < MOST_GROUPS)
+
+
+def _good_places(places: tuple[int, ...] | None) -> bool:
+    return places is None or (len(places) == 4 and all(abs(place) < 1 << 31 for place in places))
 
 
 def _is_a(value: object, kind: Any) -> bool:

@@ -19,6 +19,7 @@ from nla.calibration.masks import Mask
 from nla.calibration.options import CalibrationOptions, check_shard
 from nla.calibration.source import Source
 from nla.calibration.split import Indices, in_shard, is_held_out
+from nla.calibration.tokens import TokenLimits
 from nla.errors import DataError, UsageError
 
 _DIGEST_BYTES = 1 << 22
@@ -39,6 +40,7 @@ class Opened:
     """After the limit, before shards and held-out samples."""
     options: CalibrationOptions
     account: tuple[str, ...]
+    tokens: TokenLimits | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
     digest: str | None = None
 
@@ -92,6 +94,8 @@ class Calibration:
             raise ValueError("this model takes one sample a run")
         rows = self.indices[where]
         fed = {feed.name: feed.read(rows) for feed in self._opened.feeds}
+        if self._opened.tokens is not None:
+            self._opened.tokens.check(fed, rows)
         return fed | {made.name: made.make(fed) for made in self._opened.derived}
 
     def finite(self, feeds: Mapping[str, NDArray[Any]], samples: int) -> NDArray[np.bool_]:
@@ -207,6 +211,8 @@ def _digest(opened: Opened) -> str:
     if opened.mask is not None and opened.mask.column.shape[1] is not None:
         _hash_column(sha, "mask", opened.mask.column, opened.samples)
     options = opened.options
+    if options.exclude_bos:
+        sha.update(b"\0first tokens excluded")
     if options.preprocesses:
         sha.update(f"\0scale {options.scale} mean {options.mean} std {options.std}".encode())
     return sha.hexdigest()

@@ -22,8 +22,10 @@ from nla.calibration.labels import Labels
 from nla.calibration.masks import Mask
 from nla.calibration.matching import AUTOMATIC_MASK, Matches, match
 from nla.calibration.options import CalibrationOptions
+from nla.calibration.processor import Processor, read_processor
 from nla.calibration.source import Request, Source
 from nla.calibration.synthetic import open_synthetic
+from nla.calibration.tokens import TokenLimits, ids_feed, padding_note, without_first
 from nla.errors import DataError, UsageError, printable
 from nla.site import Input
 
@@ -40,9 +42,12 @@ def open_calibration(data: Data, inputs: Sequence[Input], options: CalibrationOp
     optional library.
     """
     needed = tuple(i for i in inputs if i.name not in options.constants)
+    processor = None if options.processor is None else read_processor(options.processor)
+    prepared: tuple[str, ...] = ()
     if isinstance(data, str | os.PathLike):
         options = options.beside(Path(data))
-    source = _source(data, needed, options)
+        options, prepared = _image_defaults(Path(data), needed, options, processor)
+    source = _source(data, Request(needed, options, processor))
     matches = match(source, needed, options)
     feeds = _feeds(source, needed, matches, options)
     samples = _samples(feeds)
@@ -50,6 +55,12 @@ def open_calibration(data: Data, inputs: Sequence[Input], options: CalibrationOp
     mask, mask_notes = _mask(source, matches, options, samples)
     feeds, derived_names = _mask_as_input(feeds, matches, needed, mask, options)
     derived = tuple(derive(derived_names, needed, mask is not None))
+    ids = ids_feed(feeds, needed)
+    if ids is not None and mask is None and options.mask is None:
+        mask_notes += padding_note(ids, processor, samples)
+    if options.exclude_bos:
+        mask, note = without_first(ids, processor, mask)
+        mask_notes.append(note)
     limited = samples if options.limit is None else min(samples, options.limit)
     notes = [note for feed in feeds for note in feed.account] + [made.note for made in derived]
     opened = Opened(
@@ -62,15 +73,26 @@ def open_calibration(data: Data, inputs: Sequence[Input], options: CalibrationOp
         mask=mask,
         samples=limited,
         options=options,
-        account=(*source.account, *matches.account, *notes, *label_notes, *mask_notes),
+        tokens=None if ids is None or processor is None else TokenLimits(ids, processor),
+        account=(*prepared, *source.account, *matches.account, *notes, *label_notes, *mask_notes),
     )
     calibration = Calibration(opened, np.arange(limited, dtype=np.int64))
     return calibration if options.shard is None else calibration.shard(*options.shard)
 
 
-def _source(data: Data, inputs: tuple[Input, ...], options: CalibrationOptions) -> Source:
-    request = Request(inputs, options)
-    if options.synthetic is not None:
+def _image_defaults(
+    data: Path, inputs: Sequence[Input], options: CalibrationOptions, processor: Processor | None
+) -> tuple[CalibrationOptions, tuple[str, ...]]:
+    """The options, and sentences, with what the checkpoint's folder says of images where the data are such."""
+    if processor is None or not processor.image or registry.reader_of(data).kind != "images":
+        return options, ()
+    shapes = [i.shape for i in inputs if i.shape is not None and len(i.shape) == 4]
+    sized = any(sum(isinstance(size, int) for size in shape[1:]) == 3 for shape in shapes)
+    return processor.with_images(options, sized)
+
+
+def _source(data: Data, request: Request) -> Source:
+    if request.options.synthetic is not None:
         if data is not None:
             raise UsageError("both data and synthetic samples are asked for: give one of them")
         return open_synthetic(request)

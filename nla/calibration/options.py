@@ -68,6 +68,10 @@ class CalibrationOptions:
     """A tokenizer.json, or a folder that holds one; needed for text."""
     max_length: int | None = None
     """Longest sequence in tokens; text beyond is cut."""
+    processor: str | os.PathLike[str] | None = None
+    """A folder in Hugging Face layout that says how data is prepared, where nothing else does."""
+    exclude_bos: bool = False
+    """The first token of a sequence is not counted where it is the one that begins sequences."""
 
     def __post_init__(self) -> None:
         _at_least_one(self, "limit", "synthetic", "max_length")
@@ -94,7 +98,7 @@ class CalibrationOptions:
         """Plain values for JSON, and the arrays beside them: what travels to another process."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         arrays = {k: values.pop(k) for k in ("labels", "mask") if isinstance(values[k], np.ndarray)}
-        for name in ("labels", "mask", "tokenizer"):
+        for name in ("labels", "mask", "tokenizer", "processor"):
             if values.get(name) is not None:
                 values[name] = os.fspath(values[name])
         return {k: _plain(v) for k, v in values.items()}, arrays

@@ -24,10 +24,15 @@ _KNOWN = ".npz, .npy, .h5, .safetensors, text in .txt or .jsonl, a folder of ima
 
 def open_path(path: Path, request: Request) -> Source:
     """The arrays in the file or folder `path`; DataError where no reader knows it."""
+    return reader_of(path).open(path, request)
+
+
+def reader_of(path: Path) -> Reader:
+    """The reader for the file or folder `path`; DataError where none knows it."""
     first = b"" if _is_folder(path) else head(path)
     for reader in READERS:
         if reader.recognises(path, first):
-            return reader.open(path, request)
+            return reader
     raise DataError(f"{printable(path)}: not a format of calibration data that nla reads: {_KNOWN}")
 
 

@@ -15,6 +15,7 @@ from typing import Protocol
 from nla.calibration.columns import Column
 from nla.calibration.labels import Labels
 from nla.calibration.options import CalibrationOptions
+from nla.calibration.processor import Processor
 from nla.site import Input
 
 
@@ -25,6 +26,8 @@ class Request:
     inputs: tuple[Input, ...]
     """The model's inputs that are data (no constants)."""
     options: CalibrationOptions
+    processor: Processor | None = None
+    """What the checkpoint's folder says of its inputs."""
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,14 @@ from nla.calibration import labels
 from nla.calibration.columns import Column, Handle, Rows, Shape
 from nla.calibration.derived import kind_of
 from nla.calibration.files import blaming, open_regular
+from nla.calibration.processor import TOKENIZER
 from nla.calibration.source import Request, Source
 from nla.errors import DataError, MissingExtraError, UsageError, printable
 from nla.site import Input
 
 _SUFFIXES = (".txt", ".jsonl")
 DEFAULT_MAX_LENGTH = 512
-"""Tokens a sample where neither the model nor --max-length says otherwise: BERT's."""
+"""Tokens a sample where neither the model, its files, nor --max-length say otherwise: BERT's."""
 _LARGEST_TOKENIZER_BYTES = 64 << 20
 _LONGEST_LINE_BYTES = 1 << 22
 _PADDING = ("[PAD]", "<pad>", "<|endoftext|>", "</s>", "<|padding|>")
@@ -111,21 +112,22 @@ class Text:
         ids = _ids_input(request.inputs)
         length = None if ids is None or ids.shape is None or len(ids.shape) != 2 else ids.shape[1]
         fixed = length if isinstance(length, int) and length > 0 else None
-        longest = min(fixed or 1 << 30, request.options.max_length or fixed or DEFAULT_MAX_LENGTH)
-        tokenizer, padding, identity = _tokenizer(request, longest)
+        tokenizer, padding, identity = _tokenizer(request)
+        longest = _longest(request, tokenizer, fixed)
         in_json = path.suffix.lower() == ".jsonl"
         lines = Lines(handle, _spans(handle), in_json, tokenizer, padding, fixed)
-        columns: dict[str, Column] = {kind: TokenColumn(lines, kind) for kind in _KINDS}
         feeds = {i.name: kind for i in request.inputs if (kind := kind_of(i)) is not None}
         if ids is not None:
             feeds[ids.name] = "ids"
+        wanted = {"ids", "mask", *feeds.values(), *request.options.rename.values()}
+        columns: dict[str, Column] = {kind: TokenColumn(lines, kind) for kind in _KINDS if kind in wanted}
         return Source(
             self.kind,
             columns,
             feeds=feeds,
             labels=_labels(lines) if in_json else None,
             mask="mask",
-            account=_account(lines, longest, "mask" in feeds.values()),
+            account=(*_tokenised_by(request), *_account(lines, longest, "mask" in feeds.values())),
             fingerprint=_fingerprint(lines, identity, longest),
         )
 
@@ -140,17 +142,14 @@ def _ids_input(inputs: Sequence[Input]) -> Input | None:
     return found[0] if len(found) == 1 else None
 
 
-def _tokenizer(request: Request, longest: int) -> tuple[Any, int, bytes]:
-    """The tokeniser, its padding id, and the bytes of its file; it truncates at `longest`, and never pads."""
-    given = request.options.tokenizer
-    if given is None:
-        raise UsageError("text needs --tokenizer: the model's tokenizer.json")
+def _tokenizer(request: Request) -> tuple[Any, int, bytes]:
+    """The tokeniser, which never pads, its padding id, and the bytes of its file."""
+    path = _tokenizer_path(request)
     try:
         import tokenizers
     except ImportError:
         raise MissingExtraError("reading text", "text") from None
-    path = Path(given)
-    handle = open_regular(path / "tokenizer.json" if path.is_dir() else path)
+    handle = open_regular(path)
     if handle.size > _LARGEST_TOKENIZER_BYTES:
         raise DataError(
             f"{handle.name}: {handle.size} bytes; a tokenizer has at most {_LARGEST_TOKENIZER_BYTES}"
@@ -160,10 +159,56 @@ def _tokenizer(request: Request, longest: int) -> tuple[Any, int, bytes]:
         tokenizer = tokenizers.Tokenizer.from_str(content.decode("utf-8"))
         declared = tokenizer.padding
         tokenizer.no_padding()
-        tokenizer.enable_truncation(max_length=longest)
         known = [tokenizer.token_to_id(token) for token in _PADDING]
     padding = declared["pad_id"] if declared else next((number for number in known if number is not None), 0)
+    processor = request.processor  # some models tell positions by where the ids are not that of padding
+    if processor is not None and processor.padding is not None:
+        padding = processor.padding
     return tokenizer, int(padding), content
+
+
+def _tokenizer_path(request: Request) -> Path:
+    """The file that the user names, else the one in the checkpoint's folder. Raises UsageError."""
+    given, processor = request.options.tokenizer, request.processor
+    if given is not None:
+        path = Path(given)
+        return path / TOKENIZER if path.is_dir() else path
+    if processor is None:
+        raise UsageError("text needs --tokenizer: the model's tokenizer.json")
+    if processor.tokenizer is None:
+        raise UsageError(
+            f"text needs --tokenizer: {processor.shown} holds no {TOKENIZER} (transformers writes one with "
+            "AutoTokenizer.from_pretrained(…).save_pretrained(…))"
+        )
+    return processor.tokenizer
+
+
+def _tokenised_by(request: Request) -> tuple[str, ...]:
+    """A sentence about a tokeniser that nobody named."""
+    if request.options.tokenizer is not None:
+        return ()
+    return (f"text is tokenised with {printable(_tokenizer_path(request))}",)
+
+
+def _longest(request: Request, tokenizer: Any, fixed: int | None) -> int:
+    """Tokens after which a text is cut: as asked for, else by tokeniser, config, habit; the tokeniser is told.
+
+    Raises UsageError where more are asked for than the model has positions.
+    """
+    asked, processor = request.options.max_length, request.processor
+    positions = None if processor is None else processor.positions
+    if asked is not None and positions is not None and asked > positions:
+        raise UsageError(
+            f"max-length {asked}: the model has {positions} positions; at most so many tokens fit"
+        )
+    declared = tokenizer.truncation or {}
+    by_config = None if processor is None else processor.longest
+    usual = min(filter(None, (declared.get("max_length"), by_config)), default=DEFAULT_MAX_LENGTH)
+    longest = min(fixed or 1 << 30, asked or fixed or usual)
+    kept = {name: declared[name] for name in ("stride", "strategy", "direction") if name in declared}
+    with blaming("the tokenizer's truncation"):
+        tokenizer.enable_truncation(max_length=longest, **{**kept, "stride": 0})
+    return longest
 
 
 def _spans(handle: Handle) -> NDArray[np.int64]:

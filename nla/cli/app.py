@@ -12,6 +12,7 @@ from nla.cli.apply import apply
 from nla.cli.command import SETTINGS, Group
 from nla.cli.completion import completion
 from nla.cli.criteria import criteria
+from nla.cli.export import export
 from nla.cli.inspect import inspect
 from nla.cli.masks import masks
 from nla.cli.merge import merge
@@ -57,6 +58,7 @@ _COMMANDS = (
     prune,
     repair,
     swap,
+    export,
     merge,
     criteria,
     completion,

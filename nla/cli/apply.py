@@ -18,6 +18,7 @@ from nla.cli.command import command
         options.round_to,
         options.force,
         options.dry_run,
+        *options.CONSTRUCTION,
         options.model_output,
         options.record_undo,
         options.json_file,
@@ -30,6 +31,7 @@ from nla.cli.command import command
         "nla apply manifest.json model.onnx -o pruned.onnx",
         "nla apply manifest.json model.onnx -o pruned.onnx --record-undo undo.safetensors",
         "nla apply manifest.json model.onnx --dry-run",
+        "nla apply manifest.json checkpoint/ -o pruned/",
     ),
 )
 def apply(json_file: str | None, quiet: bool, **given: Any) -> None:
@@ -46,7 +48,7 @@ def apply(json_file: str | None, quiet: bool, **given: Any) -> None:
             else "name the resulting model with -o, or ask for --dry-run"
         )
     outputs.check_model(written)
-    outputs.check([*written, json_file], [given["manifest"], given["model"]], given["output"])
+    outputs.check([*written, json_file], [given["manifest"], given["model"], given["graph"]], given["output"])
 
     from nla import api
 

@@ -84,9 +84,9 @@ def _survive_any_name() -> None:
 
 def _ending(fault: BaseException, received: list[int]) -> int:
     if received:
-        return _interrupted(128 + received[0])
+        return _interrupted(128 + received[0], fault)
     if isinstance(fault, KeyboardInterrupt | Interrupted):
-        return _interrupted(Interrupted.exit_code)
+        return _interrupted(Interrupted.exit_code, fault)
     if isinstance(fault, SystemExit):
         return fault.code if isinstance(fault.code, int) else 0
     if isinstance(fault, BrokenPipeError):
@@ -104,9 +104,11 @@ def say(line: str) -> None:
     print(f"nla: {line}", file=sys.stderr)
 
 
-def _interrupted(code: int) -> int:
+def _interrupted(code: int, fault: BaseException) -> int:
+    """Say what was left: files that were written, or work that can go on, which the fault tells of."""
     _abandon(sys.stdout)
-    left = _had_been_written() if written else "nothing was written"
+    told = one_line(fault).partition("; ")[2] if isinstance(fault, Interrupted) else ""
+    left = _had_been_written() if written else told or "nothing was written"
     say(f"{'interrupted' if code == Interrupted.exit_code else 'terminated'}; {left}")
     return code
 

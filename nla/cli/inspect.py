@@ -18,6 +18,7 @@ _OPTIONS = (
     options.shard,
     options.synthetic,
     options.seed,
+    options.processor,
     options.output,
     options.json_file,
     options.quiet,
@@ -27,6 +28,7 @@ _OPTIONS = (
     options.constants,
     options.include,
     options.initial,
+    *options.CONSTRUCTION,
     options.resize,
     options.resample,
     options.scale,
@@ -36,6 +38,7 @@ _OPTIONS = (
     options.channels,
     options.tokenizer,
     options.max_length,
+    options.exclude_bos,
     options.effective_rank,
     options.histogram,
     options.pre_activations,
@@ -57,15 +60,21 @@ _FILES = ("model", "initial", *replaying.FILES)
         "nla inspect model.onnx --data calibration.npz",
         "nla inspect model.onnx --data calibration.npz --held-out 0.2 -o run.h5 --json run.json",
         "nla inspect model.onnx --data photos/ --resize 224x224 --scale 1/255",
+        "nla inspect checkpoint/ --data sentences.txt",
+        "nla inspect model.onnx",
     ),
 )
 def inspect(json_file: str | None, quiet: bool, **given: Any) -> None:
     """Say which lifecycle state every neuron of MODEL is in.
 
     Replays calibration data through the checkpoint MODEL in one pass, and prints a line for each site (a
-    layer of neurons), the totals, the evidence that they rest on, and the findings that matter most.
+    layer of neurons), the totals, the evidence that they rest on, and the findings that matter most. MODEL is an
+    ONNX file, or a safetensors checkpoint: its folder, a .safetensors file, or the index of its shards.
+
+    Without --data nothing is replayed: what the weights alone tell is printed, and that no activation was seen.
     """
-    replaying.check_data(given)
+    if given["data"] is not None or given["synthetic"] is not None:
+        replaying.check_data(given)
     outputs.check_recording(given["output"])
     outputs.check([given["output"], json_file], [given[name] for name in _FILES])
     replaying.gather(given)
@@ -73,7 +82,7 @@ def inspect(json_file: str | None, quiet: bool, **given: Any) -> None:
     from nla import api
 
     with progress.shown(quiet) as report:
-        inspection = api.inspect(**given, progress=report)
+        found = api.inspect(**given, progress=report)
     if given["output"]:
         outputs.wrote(given["output"])
-    outputs.show(inspection, json_file, quiet)
+    outputs.show(found, json_file, quiet)

@@ -200,14 +200,28 @@ tokenizer = _option(
     "--tokenizer",
     section=_TEXT,
     type=click.Path(),
-    help="The tokenizer.json with which text becomes token ids.",
+    help="The tokenizer.json with which text becomes token ids; that of the checkpoint's folder by default.",
 )
 max_length = _option(
     "--max-length",
     section=_TEXT,
     metavar="N",
     type=_COUNT,
-    help="Longest sequence, in tokens; longer text is cut.",
+    help="Longest sequence, in tokens; longer text is cut. By default as the tokenizer or the checkpoint says.",
+)
+exclude_bos = _option(
+    "--exclude-bos",
+    section=_TEXT,
+    is_flag=True,
+    help="Do not count the first token of a sequence where it is the one that begins sequences.",
+)
+processor = _option(
+    "--processor",
+    section=_DATA,
+    type=click.Path(),
+    metavar="FOLDER",
+    help="A folder in Hugging Face layout whose tokenizer.json, config.json and preprocessor_config.json say how data "
+    "is prepared; the checkpoint's own by default.",
 )
 
 constants = _assignments(
@@ -227,6 +241,27 @@ include = _choice(
     help="Look at sites of this role too: linear, weighted outputs without an activation; mlp_pre, the "
     "pre-activations of MLPs. Repeatable.",
 )
+graph = _option(
+    "--graph",
+    section=_MODEL,
+    type=click.Path(),
+    metavar="GRAPH.onnx",
+    help="The graph of a safetensors checkpoint of no known architecture; its weights are matched by name.",
+)
+layers = _option(
+    "--layers",
+    section=_MODEL,
+    metavar="A,B,C",
+    help="The layers of a plain network in a safetensors file, in their order: fc1,fc2,out.",
+)
+activation = _option(
+    "--activation",
+    section=_MODEL,
+    metavar="NAME",
+    help="What stands between these layers, such as relu; one for all, or one for each with commas between.",
+)
+CONSTRUCTION = (graph, layers, activation)
+"""How the graph of a safetensors checkpoint is made where its config.json does not say."""
 initial = _option(
     "--initial",
     section=_MODEL,
@@ -454,8 +489,18 @@ model_output = _option(
     "--output",
     section=_OUTPUT,
     type=click.Path(),
-    metavar="OUT.onnx",
-    help="Write the resulting model; the one that was read is never written over.",
+    metavar="OUT",
+    help="Write the resulting model: an ONNX file or, for a safetensors checkpoint, a new folder in its layout, unless "
+    "the name ends with .onnx; the one that was read is never written over.",
+)
+copy_weights = _option(
+    "--copy/--reference",
+    "copy",
+    section=_OUTPUT,
+    default=True,
+    show_default=True,
+    help="Copy the weights (into the file; beside it where they are over 100 MB), or refer to the safetensors files, "
+    "in whose folder the result then lies.",
 )
 masks_output = _option(
     "-o",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from nla.lifecycle.results import Inspection
     from nla.outcomes import Outcome
     from nla.verification import Verification
+    from nla.weights.results import WeightInspection
 
 EXTERNAL_SUFFIX = ".data"
 """As `nla.checkpoint.writing` has it."""
@@ -34,8 +35,8 @@ def check(outputs: Iterable[str | None], sources: Iterable[str | None], model: s
     read = [source for source in sources if source]
     taken = {os.path.realpath(f"{model}{EXTERNAL_SUFFIX}") for model in (model,) if model}
     for path in outputs:
-        if path is None or path == STANDARD_OUTPUT:
-            continue
+        if path is None or path == STANDARD_OUTPUT or (path == model and os.path.isdir(path)):
+            continue  # whether a folder may be the output is for the verb to say: it knows what the model is
         check_output(path, sources=read)
         if os.path.realpath(path) in taken:
             raise OutputError(f"cannot write {printable(path)}: two outputs bear this name")
@@ -63,7 +64,10 @@ def check_edit(given: Mapping[str, Any], json_file: str | None) -> None:
     check_model([given["output"]])
     if given["manifest"] == STANDARD_OUTPUT:
         raise OutputError("the manifest is written beside the model: name a file, such as manifest.json")
-    read = [given[name] for name in ("model", "data", "labels", "mask", "criteria", "tokenizer")]
+    read = [
+        given[name]
+        for name in ("model", "data", "labels", "mask", "criteria", "tokenizer", "graph", "processor")
+    ]
     check([given["output"], given["manifest"], json_file], read, given["output"])
 
 
@@ -83,17 +87,26 @@ def wrote(path: str) -> None:
     endings.written.append(path)
 
 
-def show(inspection: Inspection, json_file: str | None, quiet: bool) -> None:
+def show(found: Inspection | WeightInspection, json_file: str | None, quiet: bool) -> None:
     """Write the document where it was asked for; print the table unless something else takes its place."""
+    from nla.weights.results import WeightInspection
+
     if json_file:
         from nla.lifecycle.document import document
         from nla.report.strict_json import json_text
 
-        put(json_file, json_text(document(inspection)))
-    if not quiet and json_file != STANDARD_OUTPUT:
+        plain = found.to_dict() if isinstance(found, WeightInspection) else document(found)
+        put(json_file, json_text(plain))
+    if quiet or json_file == STANDARD_OUTPUT:
+        return
+    if isinstance(found, WeightInspection):
+        from nla.report.weights import print_weights
+
+        print_weights(found)
+    else:
         from nla.report.text import print_inspection
 
-        print_inspection(inspection)
+        print_inspection(found)
 
 
 def show_verification(seen: Verification, json_file: str | None, quiet: bool) -> None:

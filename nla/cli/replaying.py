@@ -18,11 +18,13 @@ DATA = (
     options.held_out,
     options.synthetic,
     options.seed,
+    options.processor,
 )
 REST = (
     options.criteria,
     options.criterion,
     options.constants,
+    *options.CONSTRUCTION,
     options.resize,
     options.resample,
     options.scale,
@@ -32,6 +34,7 @@ REST = (
     options.channels,
     options.tokenizer,
     options.max_length,
+    options.exclude_bos,
     options.batch_size,
     options.providers,
     options.threads,
@@ -41,7 +44,7 @@ REST = (
     options.in_process,
 )
 _IMAGE = ("resize", "resample", "scale", "mean", "std", "layout", "channels")
-FILES = ("data", "labels", "mask", "criteria", "tokenizer")
+FILES = ("data", "labels", "mask", "criteria", "tokenizer", "graph", "processor")
 """Options that may name files which are read."""
 
 

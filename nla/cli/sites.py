@@ -14,12 +14,17 @@ from nla.cli.command import command
         options.model,
         options.constants,
         options.include,
+        *options.CONSTRUCTION,
         options.json_file,
         options.memory_limit,
         options.time_limit,
         options.in_process,
     ),
-    examples=("nla sites model.onnx", "nla sites model.onnx --set state=0 --set sr=16000"),
+    examples=(
+        "nla sites model.onnx",
+        "nla sites checkpoint/",
+        "nla sites model.onnx --set state=0 --set sr=16000",
+    ),
 )
 def sites(json_file: str | None, **given: Any) -> None:
     """List the layers of neurons of MODEL; no data, no run.
@@ -27,7 +32,7 @@ def sites(json_file: str | None, **given: Any) -> None:
     A site is where a layer of neurons is observed: producer, activation, channel axis. What looks like one
     and was not understood is listed too, with the reason.
     """
-    outputs.check([json_file], [given["model"]])
+    outputs.check([json_file], [given["model"], given["graph"]])
     given["constants"] = parameters.table(given["constants"], "--set", parameters.constant)
 
     from nla import api

@@ -31,7 +31,7 @@ def undo(quiet: bool, **given: Any) -> None:
     if given["output"] is None:
         raise click.UsageError("name the restored model with -o")
     outputs.check_model([given["output"]])
-    outputs.check([given["output"]], [given["undo"], given["model"]])
+    outputs.check([given["output"]], [given["undo"], given["model"]], given["output"])
 
     from nla import api
 

@@ -8,8 +8,9 @@ To add one, write its function and its row. Commands name verbs that exist.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from nla.lifecycle import triggers
 from nla.lifecycle.results import Finding, Inspection, path_of
@@ -41,7 +42,7 @@ def diagnose(inspection: Inspection) -> tuple[Finding, ...]:
 def _finding(rule: Rule, trigger: Trigger, inspection: Inspection) -> Finding:
     one = f" --site {shlex.quote(trigger.sites[0])}" if len(trigger.sites) == 1 else ""
     command = rule.command.format(
-        model=shlex.quote(path_of(inspection.checkpoint) or "MODEL"),
+        model=_model(inspection.checkpoint),
         data=shlex.quote(path_of(inspection.data) or "DATA"),
         site=one,
     )
@@ -55,6 +56,17 @@ def _finding(rule: Rule, trigger: Trigger, inspection: Inspection) -> Finding:
         sites=trigger.sites,
         severity=trigger.severity,
     )
+
+
+def _model(checkpoint: Mapping[str, Any]) -> str:
+    """The checkpoint's path, and what was said of the graph that it does not hold."""
+    words = [shlex.quote(path_of(checkpoint) or "MODEL")]
+    for name in ("graph", "layers", "activation"):
+        said = checkpoint.get(name)
+        if said:
+            text = ",".join(map(str, said)) if isinstance(said, list) else str(said)
+            words += [f"--{name}", shlex.quote(text)]
+    return " ".join(words)
 
 
 _SHOW = "nla neurons RUN.h5{site} "

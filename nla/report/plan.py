@@ -41,7 +41,8 @@ def print_plan(manifest: Manifest, path: str | None = None, out: Console | None 
     if path and manifest.actions:
         line = Text("\nnext    ", "quiet")
         file = whole(manifest.checkpoint.get("path") or "model.onnx")
-        line.append(f"nla apply {whole(shlex.quote(path))} {shlex.quote(file)} -o edited.onnx", "command")
+        output = "edited.onnx" if file.endswith(".onnx") else "edited"
+        line.append(f"nla apply {whole(shlex.quote(path))} {shlex.quote(file)} -o {output}", "command")
         out.print(line, soft_wrap=True)
 
 

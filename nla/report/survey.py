@@ -8,8 +8,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from nla.report.checkpoint import checkpoint_facts
 from nla.report.terminal import RULES, console
-from nla.report.words import count, counted, hanging, short_names, size, whole
+from nla.report.words import count, counted, hanging, short_names, whole
 from nla.site import Input, Producer, Site, Survey
 
 SCHEMA = "nla/sites/1"
@@ -73,9 +74,7 @@ def print_survey(survey: Survey, out: Console | None = None) -> None:
 
 def _heading(survey: Survey) -> Text:
     checkpoint = survey.checkpoint
-    facts = [counted(survey.parameters, "parameter")]
-    if checkpoint.get("bytes"):
-        facts.append(size(checkpoint["bytes"]))
+    facts = map(whole, checkpoint_facts(checkpoint, survey.parameters))
     return Text("model  ").append(whole(checkpoint.get("path", "")), "head").append(f"  {' · '.join(facts)}")
 
 

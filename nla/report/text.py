@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -12,9 +12,11 @@ from rich.text import Text
 
 from nla.lifecycle.results import FLAGS, Inspection, path_of
 from nla.report.bars import legend
+from nla.report.checkpoint import checkpoint_facts
 from nla.report.site_table import site_table, totals_by_state
 from nla.report.terminal import console
-from nla.report.words import count, counted, hanging, percent, several, short, size, whole
+from nla.report.words import count, counted, hanging, percent, several, short, whole
+from nla.site import NotUnderstood
 
 SYNTHETIC = "SYNTHETIC DATA: random numbers were replayed; nothing below is true of real inputs"
 _MOST_FINDINGS = 3
@@ -43,7 +45,7 @@ def _header(inspection: Inspection) -> Iterator[Text]:
     checkpoint, data = inspection.checkpoint, inspection.data
     if data.get("synthetic"):
         yield Text(f" {SYNTHETIC} ", "alarm")
-    yield _line("model", path_of(checkpoint), _checkpoint_facts(checkpoint))
+    yield _line("model", path_of(checkpoint), checkpoint_facts(checkpoint))
     yield _line("data", path_of(data) or _unnamed(data), _data_facts(data))
     replayed = _replay_facts(inspection.replay)
     if replayed:
@@ -58,11 +60,6 @@ def _line(label: str, path: object, facts: list[str]) -> Text:
 def _each(value: Any) -> list[Any]:
     """The values of a fact: one, or several where merged recordings differ."""
     return value if isinstance(value, list) else [value]
-
-
-def _checkpoint_facts(checkpoint: Mapping[str, Any]) -> list[str]:
-    facts = [counted(checkpoint["parameters"], "parameter")] if checkpoint.get("parameters") else []
-    return facts + ([size(checkpoint["bytes"])] if checkpoint.get("bytes") else [])
 
 
 def _unnamed(data: Mapping[str, Any]) -> str:
@@ -217,15 +214,20 @@ def _labelled(label: str, text: str, width: int) -> Text:
 
 def _print_rest(out: Console, inspection: Inspection) -> None:
     """What was not understood, and what was done to the model and the data."""
-    places = inspection.not_understood
-    if places:
-        out.print(f"\nNot understood, and left alone: {counted(len(places), 'place')}", style="head")
-        for place in places[:_MOST_PLACES]:
-            out.print(Text(hanging(f"{place.op_type} {short(place.name, 40)}: {place.reason}", out.width)))
-        if len(places) > _MOST_PLACES:
-            out.print(Text(f"  and {len(places) - _MOST_PLACES:,} more: nla sites MODEL lists them", "quiet"))
+    print_not_understood(out, inspection.not_understood)
     notes = [*(inspection.data.get("account") or ()), *inspection.notes]
     if notes:
         out.print("\nNotes", style="head")
         for note in notes:
             out.print(Text(hanging(note, out.width)))
+
+
+def print_not_understood(out: Console, places: Sequence[NotUnderstood]) -> None:
+    """The first places that were left alone, and why."""
+    if not places:
+        return
+    out.print(f"\nNot understood, and left alone: {counted(len(places), 'place')}", style="head")
+    for place in places[:_MOST_PLACES]:
+        out.print(Text(hanging(f"{place.op_type} {short(place.name, 40)}: {place.reason}", out.width)))
+    if len(places) > _MOST_PLACES:
+        out.print(Text(f"  and {len(places) - _MOST_PLACES:,} more: nla sites MODEL lists them", "quiet"))

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from nla.lifecycle.results import path_of
 from nla.outcomes import Outcome
+from nla.report.checkpoint import checkpoint_facts
 from nla.report.surgery import print_notes, print_stayed, sizes
 from nla.report.terminal import RULES, console
 from nla.report.words import count, counted, hanging, percent, short, short_names, whole
@@ -37,6 +38,7 @@ def print_outcome(outcome: Outcome, out: Console | None = None) -> None:
     print_verification(verification, out)
     for each in outcome.rounds:
         print_stayed(out, each.report)
+    print_notes(out, tuple(dict.fromkeys(note for each in outcome.rounds for note in each.report.notes)))
     _print_worth(out, outcome)
     if outcome.output is None:
         out.print("\nverification did not hold: nothing was written", style="warning")
@@ -57,7 +59,10 @@ def print_verification(seen: Verification, out: Console | None = None) -> None:
     """Everything that a reader needs; the document (`--json`) is complete."""
     out = out or console()
     for label, about in (("model", seen.before), ("edited", seen.after), ("data", seen.data)):
-        out.print(Text(f"{label:<9}", "quiet").append(short(path_of(about) or "arrays", 80), "head"))
+        line = Text(f"{label:<9}", "quiet").append(short(path_of(about) or "arrays", 80), "head")
+        if about.get("format") == "safetensors":
+            line.append(f"  {' · '.join(map(whole, checkpoint_facts(about)))}")
+        out.print(line)
     if seen.data.get("synthetic"):
         out.print("SYNTHETIC DATA: random numbers were replayed", style="alarm")
     broken = [promise for promise in seen.promises if promise.kept is False]

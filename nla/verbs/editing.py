@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
-from nla.checkpoint.staging import keep_all, named_as_asked, staged
+from nla.checkpoint.staging import Staged, keep_all, makes_folder, named_as_asked, staged
 from nla.errors import UsageError
 from nla.isolation import Limits
 from nla.isolation.limits import available_bytes
@@ -17,6 +17,7 @@ from nla.manifest.document import Manifest, read
 from nla.manifest.masks import Masks, weight_masks
 from nla.surgery.carried import digest as digest_of
 from nla.surgery.report import SurgeryReport
+from nla.verbs.construction import Construction
 from nla.verbs.parcel import Parcel, Progress, StrPath
 
 
@@ -29,6 +30,9 @@ def apply(
     round_to: int = 1,
     force: bool = False,
     dry_run: bool = False,
+    graph: StrPath | None = None,
+    layers: str | Sequence[str] | None = None,
+    activation: str | None = None,
     memory_limit: int | None = None,
     time_limit: float | None = None,
     in_process: bool = False,
@@ -36,17 +40,22 @@ def apply(
 ) -> SurgeryReport:
     """What surgery did: the checkpoint with the manifest carried out lies at `output`.
 
-    The result passed onnx's checker and loaded in onnxruntime before it got its name; the source is not touched.
-    Units that cannot be edited stay, and the report says why.
+    The result was loaded in onnxruntime, and an ONNX file passed onnx's checker, before it got its name; the source
+    is not touched. Units that cannot be edited stay, and the report says why.
 
     Args:
         manifest: a file that `plan` wrote, perhaps edited since, or what it returned.
-        model: the ONNX file that the manifest was made for.
-        output: where the edited model goes; external data goes to `<output>.data` where the model has any.
+        model: the checkpoint that the manifest was made for.
+        output: where the edited model goes: an ONNX file, with external data in `<output>.data` where the model has
+            any; for a safetensors checkpoint a folder that does not exist yet, in the same layout, in which all blocks
+            have one MLP width, unless the name ends with .onnx.
         record_undo: where what the edit overwrites is kept, for `undo`.
         round_to: keep units so that every width that changes is a multiple of this.
         force: edit a checkpoint of another digest too.
         dry_run: carry out and count, but write nothing.
+        graph: an ONNX file with the graph of a safetensors checkpoint of no known architecture.
+        layers: the layers of a plain network in a safetensors file; as the manifest says where neither is given.
+        activation: what stands between these layers, likewise.
         memory_limit: bytes that the child process may take.
         time_limit: seconds that it may take.
         in_process: work in this process, without limits.
@@ -66,6 +75,7 @@ def apply(
     surgery = Surgery(
         round_to=round_to,
         force=force,
+        construction=Construction.of(graph, layers, activation),
         limits=Limits(memory_limit, time_limit),
         in_process=in_process,
         progress=progress,
@@ -80,6 +90,7 @@ class Surgery:
 
     round_to: int = 1
     force: bool = False
+    construction: Construction = field(default_factory=Construction)
     limits: Limits = field(default_factory=Limits)
     in_process: bool = False
     progress: Progress | None = None
@@ -97,7 +108,7 @@ class Surgery:
         check_round_to(self.round_to)
         read = [model, *sources]
         with ExitStack() as stack:
-            made = None if output is None else stack.enter_context(staged(output, read))
+            made = None if output is None else stack.enter_context(_staged(output, model, read))
             kept = None if record_undo is None else stack.enter_context(staged(record_undo, read))
             parcel = Parcel()
             parcel.arguments.update(
@@ -108,12 +119,18 @@ class Surgery:
                 undo=None if kept is None else str(kept.path),
                 force=self.force,
                 round_to=self.round_to,
+                construction=self.construction.given() or Construction.recorded(manifest.checkpoint).given(),
             )
             outputs = [each for each in (kept, made) if each is not None]
             with named_as_asked(*outputs):
                 plain, _ = parcel.run("nla.surgery.tasks:apply", self.limits, self.progress, self.in_process)
             keep_all(outputs, plain["external"])
         return SurgeryReport.from_dict(plain["report"])
+
+
+def _staged(output: StrPath, model: StrPath, read: Sequence[StrPath]) -> AbstractContextManager[Staged]:
+    """A place for an edit of the model: a folder for that of a safetensors checkpoint, unless a file is named."""
+    return staged(output, read, is_folder=makes_folder(model, output))
 
 
 def opened(manifest: StrPath | Manifest) -> tuple[Manifest, str]:
@@ -160,7 +177,7 @@ def undo(
         UsageError, ModelError: the undo file is none, or belongs to another model.
         OutputError: the output cannot be written, or is a file that is read.
     """
-    with staged(output, [undo, model]) as made:
+    with _staged(output, model, [undo, model]) as made:
         parcel = Parcel()
         parcel.arguments.update(undo=os.fspath(undo), model=os.fspath(model), output=str(made.path))
         limits = Limits(memory_limit, time_limit)

@@ -1,26 +1,27 @@
-"""The verbs that look and judge: sites, inspect, load, merge, neurons."""
+"""The verbs that look at a checkpoint: sites, inspect."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, cast
 
 from nla import recording
 from nla.calibration.options import CalibrationOptions
-from nla.errors import UsageError
+from nla.checkpoint.work_folder import folder_of, holds_work, remove_work
+from nla.errors import Interrupted, LimitError, UsageError, printable
 from nla.isolation import Limits
 from nla.lifecycle.criteria import Criteria
-from nla.lifecycle.inspection import judge
-from nla.lifecycle.table import NeuronTable, neuron_table
 from nla.site import Survey
+from nla.verbs.construction import Construction
 from nla.verbs.parcel import Array, Constant, Parcel, Progress, StrPath
+from nla.verbs.recordings import as_criteria, judged
 
 if TYPE_CHECKING:
     from nla.lifecycle.results import Inspection
+    from nla.weights.results import WeightInspection
 
 
 def sites(
@@ -28,6 +29,9 @@ def sites(
     *,
     constants: Mapping[str, Constant] | None = None,
     include: Sequence[str] = (),
+    graph: StrPath | None = None,
+    layers: str | Sequence[str] | None = None,
+    activation: str | None = None,
     memory_limit: int | None = None,
     time_limit: float | None = None,
     in_process: bool = False,
@@ -35,9 +39,12 @@ def sites(
     """The sites of a checkpoint, and what was not understood in it; no data, no run.
 
     Args:
-        model: an ONNX file.
+        model: an ONNX file, or a safetensors checkpoint: its folder, a .safetensors file, or an index of shards.
         constants: values of inputs that are not data; a branch that such a value decides is resolved.
         include: 'linear' for weighted outputs without an activation, 'mlp_pre' for pre-activations of MLPs.
+        graph: an ONNX file with the graph of a safetensors checkpoint of no known architecture.
+        layers: the layers of a plain network in a safetensors file, in their order.
+        activation: what stands between these layers.
         memory_limit: bytes that the child process may take.
         time_limit: seconds that it may take.
         in_process: work in this process, without limits.
@@ -47,7 +54,11 @@ def sites(
         LimitError: the file crashed, stalled or exhausted a library underneath.
     """
     parcel = Parcel()
-    parcel.arguments.update(model=os.fspath(model), include=list(include))
+    parcel.arguments.update(
+        model=os.fspath(model),
+        include=list(include),
+        construction=Construction.of(graph, layers, activation).given(),
+    )
     parcel.put_constants(constants)
     return Survey.from_plain(
         *parcel.run("nla.replay.tasks:survey", Limits(memory_limit, time_limit), None, in_process)
@@ -72,6 +83,11 @@ def inspect(
     image: Mapping[str, Any] | None = None,
     tokenizer: StrPath | None = None,
     max_length: int | None = None,
+    exclude_bos: bool = False,
+    processor: StrPath | None = None,
+    graph: StrPath | None = None,
+    layers: str | Sequence[str] | None = None,
+    activation: str | None = None,
     criteria: Criteria | StrPath | Mapping[str, Any] | None = None,
     batch_size: int | str = "auto",
     providers: Sequence[str] = ("CPUExecutionProvider",),
@@ -86,11 +102,13 @@ def inspect(
     in_process: bool = False,
     progress: Progress | None = None,
     verbose: bool = False,
-) -> Inspection:
+) -> Inspection | WeightInspection:
     """The lifecycle state of every neuron of a checkpoint, with its evidence.
 
+    With neither data nor synthetic samples: what the weights alone tell, a `WeightInspection`, which saw no activation.
+
     Args:
-        model: an ONNX file.
+        model: an ONNX file, or a safetensors checkpoint: its folder, a .safetensors file, or an index of shards.
         data: calibration data: a file or folder in any format of `nla.calibration`, an array for the only data input,
             or arrays by input name. The first axis of every array counts the samples.
         labels: [samples], integers or strings; a file, or the name of an array in the data.
@@ -105,8 +123,14 @@ def inspect(
         include: further roles: 'linear', 'mlp_pre'.
         inputs: array name by model input, where they differ.
         image: how a folder of images is prepared: resize, scale, mean, std, layout, channels.
-        tokenizer: a tokenizer.json for text.
-        max_length: tokens of a text at most.
+        tokenizer: a tokenizer.json for text; that of the checkpoint's folder by default.
+        max_length: tokens of a text at most; by default as the tokenizer or the checkpoint's config.json say.
+        exclude_bos: do not count the first token of a sequence where it is the one that begins sequences.
+        processor: a folder in Hugging Face layout, whose files say how data is prepared where nothing else does;
+            the checkpoint's own by default.
+        graph: an ONNX file with the graph of a safetensors checkpoint of no known architecture.
+        layers: the layers of a plain network in a safetensors file, in their order.
+        activation: what stands between these layers.
         criteria: thresholds: a `Criteria`, a TOML file, or values by name.
         batch_size: samples of a run, or 'auto'.
         providers: onnxruntime's execution providers.
@@ -127,8 +151,33 @@ def inspect(
         LimitError: the file crashed, stalled or exhausted a library underneath.
         OutputError: the recording cannot be written.
     """
-    thresholds = as_criteria(criteria)
-    parcel = Parcel()
+    thresholds, limits = as_criteria(criteria), Limits(memory_limit, time_limit)
+    if data is None and synthetic is None:
+        from nla.verbs.weighing import refuse_without_data, weighed
+
+        refuse_without_data(
+            {
+                **{"output": output, "labels": labels, "mask": mask, "limit": limit, "shard": shard},
+                **{"held_out": held_out or None, "inputs": inputs or None, **dict(image or {})},
+                **{"tokenizer": tokenizer, "max_length": max_length, "exclude_bos": exclude_bos or None},
+                **{"processor": processor, "initial": initial, "pre_activations": pre_activations or None},
+                "effective_rank": None if effective_rank == "sample" else effective_rank,
+                "histogram": None if histogram == "sample" else histogram,
+                "batch_size": None if batch_size == "auto" else batch_size,
+            }
+        )
+        return weighed(
+            model,
+            constants=constants,
+            include=include,
+            construction=Construction.of(graph, layers, activation),
+            criteria=thresholds,
+            limits=limits,
+            in_process=in_process,
+            progress=progress,
+            verbose=verbose,
+        )
+    parcel, work = Parcel(), _work_folder(output)
     parcel.arguments.update(
         model=os.fspath(model),
         include=list(include),
@@ -141,6 +190,8 @@ def inspect(
         histogram=histogram,
         pre_activations=pre_activations,
         initial=None if initial is None else os.fspath(initial),
+        construction=Construction.of(graph, layers, activation).given(),
+        work=None if work is None else os.fspath(work),
     )
     parcel.put_data(data)
     parcel.put_options(
@@ -156,157 +207,47 @@ def inspect(
             rename=dict(inputs or {}),
             tokenizer=tokenizer,
             max_length=max_length,
+            exclude_bos=exclude_bos,
+            processor=processor,
             **dict(image or {}),
         )
     )
     parcel.put_constants(constants)
-    limits = Limits(memory_limit, time_limit)
-    seen = recording.from_plain(
-        *parcel.run("nla.replay.tasks:inspect", limits, progress, in_process, verbose)
-    )
-    if output is not None:
-        recording.write(seen, Path(output))
+    with _resumable(work):
+        plain = parcel.run("nla.replay.tasks:inspect", limits, progress, in_process, verbose)
+        seen = recording.from_plain(*plain)
+        if output is not None:
+            recording.write(seen, Path(output))
     return judged(seen, thresholds)
 
 
-def load(
-    run: StrPath,
-    criteria: Criteria | StrPath | Mapping[str, Any] | None = None,
-    *,
-    memory_limit: int | None = None,
-    time_limit: float | None = None,
-    in_process: bool = False,
+def replayed(
+    model: StrPath, data: StrPath | Array | Mapping[str, Array] | None, **options: Any
 ) -> Inspection:
-    """The inspection that a recording holds, judged anew by the criteria.
-
-    Thresholds that were fixed when the replay began (firing_threshold, flat_derivative) are those of the recording.
-
-    Args:
-        run: the recording.
-        criteria: thresholds: a `Criteria`, a TOML file, or values by name.
-        memory_limit: bytes that the child process, which reads the file, may take.
-        time_limit: seconds that it may take.
-        in_process: read the file in this process, without limits.
-
-    Raises:
-        RecordingError: the file is not a recording, or not one that this version reads.
-        LimitError: the file crashed, stalled or exhausted a library underneath.
-    """
-    limits = Limits(memory_limit, time_limit)
-    return judged(read_recording(run, in_process, limits), as_criteria(criteria))
+    """`inspect` with data, or with synthetic samples. Raises UsageError where there are neither."""
+    if data is None and options.get("synthetic") is None:
+        raise UsageError("nothing to replay: give calibration data, or ask for random numbers with synthetic")
+    return cast("Inspection", inspect(model, data, **options))
 
 
-def merge(
-    runs: Sequence[StrPath],
-    output: StrPath | None = None,
-    *,
-    memory_limit: int | None = None,
-    time_limit: float | None = None,
-    in_process: bool = False,
-) -> Inspection:
-    """The inspection of several shards as one, equal to one pass over all of their samples.
-
-    Args:
-        runs: the recordings, in any order.
-        output: where the merged recording goes.
-        memory_limit: bytes that the child process, which reads one recording, may take.
-        time_limit: seconds that reading one of them may take.
-        in_process: read them in this process, without limits.
-
-    Raises:
-        RecordingError: the recordings are of different models, data or settings, or share samples.
-        LimitError: a file crashed, stalled or exhausted a library underneath.
-    """
-    if not runs:
-        raise UsageError("nothing to merge: give at least one recording")
-    limits = Limits(memory_limit, time_limit)
-    joined = recording.merge([read_recording(run, in_process, limits) for run in runs])
-    if output is not None:
-        recording.write(joined, Path(output))
-    return judged(joined, Criteria())
+def _work_folder(output: StrPath | None) -> Path | None:
+    """Where a replay with this output keeps its work; None where that is no file."""
+    there = None if output is None else Path(output)
+    return None if there is None or (there.exists() and not there.is_file()) else folder_of(there)
 
 
-def neurons(
-    run: StrPath,
-    *,
-    site: Sequence[str] = (),
-    state: Sequence[str] = (),
-    flag: Sequence[str] = (),
-    criteria: Criteria | StrPath | Mapping[str, Any] | None = None,
-    memory_limit: int | None = None,
-    time_limit: float | None = None,
-    in_process: bool = False,
-) -> NeuronTable:
-    """One row per neuron of a recording: its state, flags and evidence; filtered by site, state and flag.
-
-    Args:
-        run: the recording.
-        site: names of sites; all where empty.
-        state: states; all where empty.
-        flag: flags, of which a neuron bears one; all neurons where empty.
-        criteria: thresholds: a `Criteria`, a TOML file, or values by name.
-        memory_limit: bytes that the child process, which reads the file, may take.
-        time_limit: seconds that it may take.
-        in_process: read the file in this process, without limits.
-
-    Raises:
-        RecordingError: the file is not a recording.
-        UsageError: no such site, state or flag.
-        LimitError: the file crashed, stalled or exhausted a library underneath.
-    """
-    thresholds = as_criteria(criteria)
-    seen = read_recording(run, in_process, Limits(memory_limit, time_limit))
-    return neuron_table(judged(seen, thresholds, ranks=False), site, state, flag)
-
-
-def as_criteria(criteria: Criteria | StrPath | Mapping[str, Any] | None) -> Criteria:
-    """The criteria, given as such, as a TOML file, or as values by name.
-
-    Raises:
-        UsageError: an unknown name, or a value out of its range.
-    """
-    if criteria is None:
-        return Criteria()
-    if isinstance(criteria, Criteria):
-        return criteria
-    return (
-        Criteria.from_dict(criteria) if isinstance(criteria, Mapping) else Criteria.from_toml(Path(criteria))
-    )
-
-
-def read_recording(run: StrPath, in_process: bool, limits: Limits | None = None) -> recording.Recording:
-    """The recording in a file, read in the supervised child. Raises RecordingError, LimitError."""
-    parcel = Parcel()
-    parcel.arguments.update(path=os.fspath(run))
-    plain = parcel.run("nla.recording:read_plain", limits or Limits(), None, in_process)
-    return recording.from_plain(*plain)
-
-
-def judged(seen: recording.Recording, criteria: Criteria, *, ranks: bool = True) -> Inspection:
-    """The states and findings of a recording; thresholds that its replay fixed are taken from it.
-
-    Without `ranks` the effective ranks, and what they would have found, are left out: they take most of the time.
-    """
-    names = tuple(seen.settings["labels"])
-    splits = {
-        name: dict(zip((s.name for s in seen.sites), split.measure(names, ranks=ranks), strict=True))
-        for name, split in seen.splits.items()
-    }
-    fixed = {name: seen.settings[name] for name in ("firing_threshold", "flat_derivative")}
-    unchanged = {
-        site.name: flags.astype(np.bool_)
-        for site, flags in zip(seen.sites, seen.unchanged, strict=False)
-        if flags is not None
-    }
-    return judge(
-        seen.sites,
-        splits["calibration"],
-        splits.get("held_out"),
-        criteria.replace(**fixed),
-        checkpoint=seen.checkpoint,
-        data=seen.data,
-        replay=seen.replay,
-        not_understood=seen.not_understood,
-        notes=seen.notes,
-        unchanged=unchanged or None,
-    )
+@contextmanager
+def _resumable(folder: Path | None) -> Iterator[None]:
+    """An interrupt, or the end of the child, says where the work so far is kept, if it is; done work is removed."""
+    try:
+        yield
+    except (Interrupted, KeyboardInterrupt, LimitError) as error:
+        if folder is None or not holds_work(folder):
+            raise
+        what, kind = (
+            (str(error), LimitError) if isinstance(error, LimitError) else ("interrupted", Interrupted)
+        )
+        kept = f"the work so far is kept in {printable(folder)}: the same command goes on from there"
+        raise kind(f"{what.removesuffix('; nothing was written')}; {kept}") from error
+    if folder is not None:
+        remove_work(folder)

@@ -14,8 +14,8 @@ from nla.manifest.document import Manifest
 from nla.manifest.planning import plan as planned
 from nla.manifest.policies.base import Options
 from nla.manifest.selection import Selection
-from nla.verbs.inspecting import as_criteria, judged, read_recording
 from nla.verbs.parcel import StrPath
+from nla.verbs.recordings import as_criteria, judged, read_recording
 
 
 def plan(

@@ -7,6 +7,7 @@ from typing import Any, TypedDict
 
 from nla.calibration.options import CalibrationOptions
 from nla.lifecycle.criteria import Criteria
+from nla.verbs.construction import Construction
 from nla.verbs.parcel import Array, Constant, Parcel, Progress, StrPath
 
 
@@ -24,6 +25,11 @@ class ReplayOptions(TypedDict, total=False):
     image: Mapping[str, Any] | None
     tokenizer: StrPath | None
     max_length: int | None
+    exclude_bos: bool
+    processor: StrPath | None
+    graph: StrPath | None
+    layers: str | Sequence[str] | None
+    activation: str | None
     criteria: Criteria | StrPath | Mapping[str, Any] | None
     batch_size: int | str
     providers: Sequence[str]
@@ -42,6 +48,7 @@ def put_replay(parcel: Parcel, options: ReplayOptions) -> None:
     parcel.arguments.update(
         providers=list(given.get("providers", ("CPUExecutionProvider",))),
         threads=given.get("threads"),
+        construction=Construction.in_options(given).given(),
     )
     parcel.put_options(
         CalibrationOptions(
@@ -55,6 +62,8 @@ def put_replay(parcel: Parcel, options: ReplayOptions) -> None:
             rename=dict(given.get("inputs") or {}),
             tokenizer=given.get("tokenizer"),
             max_length=given.get("max_length"),
+            exclude_bos=given.get("exclude_bos", False),
+            processor=given.get("processor"),
             **dict(given.get("image") or {}),
         )
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Unpack
 
 from nla.checkpoint.atomic import atomic_write, check_output
-from nla.checkpoint.staging import staged
+from nla.checkpoint.staging import makes_folder, staged
 from nla.errors import UsageError
 from nla.isolation import Limits
 from nla.lifecycle.results import STATES, Inspection
@@ -20,8 +20,9 @@ from nla.manifest.policies.base import Options
 from nla.manifest.selection import Selection
 from nla.outcomes import Outcome, Round
 from nla.surgery.carried import carried_out, digest, without
+from nla.verbs.construction import Construction, for_edit
 from nla.verbs.editing import Surgery
-from nla.verbs.inspecting import inspect
+from nla.verbs.inspecting import replayed
 from nla.verbs.parcel import StrPath
 from nla.verbs.replaying import ReplayOptions
 from nla.verbs.verifying import Applied, Data, verified
@@ -50,9 +51,9 @@ def prune(
     Inspects, plans, applies and verifies; the result is kept only where every output stays the same on the data.
 
     Args:
-        model: an ONNX file.
+        model: an ONNX file, or a safetensors checkpoint.
         data: calibration data, as `inspect` takes it, and so are the `options`.
-        output: where the pruned model goes.
+        output: where the pruned model goes, as `apply` takes it.
         manifest: where the manifest goes, as it was carried out.
         site: names of sites; all where empty.
         state: states; those that each action is for where empty.
@@ -97,9 +98,9 @@ def repair(
     rate, flip with the next layer.
 
     Args:
-        model: an ONNX file.
+        model: an ONNX file, or a safetensors checkpoint.
         data: calibration data, as `inspect` takes it, and so are the `options`; `seed` is also that of reset.
-        output: where the repaired model goes.
+        output: where the repaired model goes, as `apply` takes it.
         policy: 'repair' (what suits each state), strip, strip-contribution, reset, shift, flip, or several.
         manifest: where the manifest goes, as it was carried out; that of round k to `<stem>.k.json`.
         rounds: at most so many; fewer where nothing is left to do.
@@ -142,8 +143,12 @@ class _Work:
         """All rounds, then the verification of the last model against the first."""
         if manifest is not None:
             check_output(manifest, sources=[self.model])
-        with staged(output, [self.model]) as made, _folder_beside(output) as between:
-            first = inspect(self.model, self.data, **self.options)
+        is_folder = makes_folder(self.model, output)
+        with (
+            staged(output, [self.model], is_folder=is_folder) as made,
+            _folder_beside(output) as between,
+        ):
+            first = replayed(self.model, self.data, **self.options)
             done, at = self._rounds(first, Path(between), made.path.name, rounds)
             applied = Applied(_all_of(done), digest(done[-1].manifest), {})
             seen = verified(self.model, at, self.data, applied, tolerance, self.options, first)
@@ -173,12 +178,13 @@ class _Work:
             done.append(self._round(step, at, place, before))
             at = place
             if number < rounds:
-                before = inspect(at, self.data, **self.options)
+                before = replayed(at, self.data, **for_edit(at, self.model, self.options))
         return done, at
 
     def _round(self, step: Manifest, model: Path, place: Path, before: Inspection) -> Round:
         surgery = Surgery(
             round_to=self.round_to,
+            construction=Construction.in_options(for_edit(model, self.model, self.options)),
             limits=Limits(self.options.get("memory_limit"), self.options.get("time_limit")),
             in_process=self.options.get("in_process", False),
             progress=self.options.get("progress"),

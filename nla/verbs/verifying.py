@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -14,9 +14,11 @@ from nla.lifecycle.criteria import Criteria
 from nla.manifest.document import Manifest
 from nla.manifest.parameters import CUTS
 from nla.surgery.report import DIGEST, STAYED
+from nla.verbs.construction import for_edit, prepared_as
 from nla.verbs.editing import opened
-from nla.verbs.inspecting import as_criteria, inspect
+from nla.verbs.inspecting import replayed
 from nla.verbs.parcel import Array, Parcel, StrPath
+from nla.verbs.recordings import as_criteria
 from nla.verbs.replaying import ReplayOptions, put_replay
 from nla.verification import Latency, Seen, Size, Units, Verification, judge, site_changes
 from nla.verification.results import split_from_plain
@@ -41,10 +43,11 @@ def verify(
     Both models are replayed over the same data. Without a manifest the only promise is that no output changes.
 
     Args:
-        original: the ONNX file before the edit.
-        edited: the ONNX file after it.
+        original: the checkpoint before the edit, an ONNX file or a safetensors checkpoint.
+        edited: the checkpoint after it.
         data: as `inspect` takes it, and so are the `options`; with `held_out` both splits are compared.
-        manifest: what was carried out: its promises are judged, and its units accounted for.
+        manifest: what was carried out: its promises are judged, and its units accounted for; inputs that it says
+            were set to constants are set to these, unless the `options` say otherwise.
         tolerance: how far an output may move, times max(1, its largest absolute value), and still count as
             unchanged; 1e-5 where None, more for models in float16 and bfloat16.
 
@@ -53,6 +56,9 @@ def verify(
         LimitError: a file crashed, stalled or exhausted a library underneath.
     """
     given = None if manifest is None else Applied(*opened(manifest))
+    constants = {**(given.manifest.constants if given else {}), **(options.get("constants") or {})}
+    if constants:
+        options = {**options, "constants": constants}
     return verified(original, edited, data, given, tolerance, options)
 
 
@@ -80,15 +86,17 @@ def verified(
     notes = list(compared["notes"])
     inspections = None
     try:
-        before = before or inspect(original, data, **options)
+        before = before or replayed(original, data, **for_edit(original, original, options))
         _check_units(applied, before)
-        inspections = before, inspect(edited, data, **options)
+        inspections = before, replayed(edited, data, **for_edit(edited, original, options))
     except ModelError as error:  # both models run, so this says why there are no neurons to speak of
         notes.append(f"states were not compared: {error}")
     stayed = _stayed(applied, compared["after"].get("nla") or {}, notes)
     splits = {name: split_from_plain(plain) for name, plain in compared["splits"].items()}
     notes += _other_evidence(applied, compared["data"], splits["calibration"].samples)
-    units = Units(*inspections, _removed(applied, stayed)) if inspections else Units.none()
+    removed = _removed(applied, stayed)
+    units = Units(*inspections, removed) if inspections else Units.none()
+    notes += _contradicted(units, removed)
     seen = Seen(units, splits, stayed)
     return Verification(
         before=compared["before"],
@@ -149,7 +157,7 @@ def _compared(
         and {"checkpoint": applied.manifest.checkpoint["digest"], "manifest": applied.digest},
     )
     parcel.put_data(data)
-    put_replay(parcel, options)
+    put_replay(parcel, {**options, "processor": prepared_as(original, options)})
     limits = Limits(options.get("memory_limit"), options.get("time_limit"))
     plain, _ = parcel.run(
         "nla.replay.comparing:compare",
@@ -182,15 +190,37 @@ def _stayed(
             f"the edited model was made by the manifest {printable(metadata[DIGEST])[:16]}…, and this one is "
             f"{applied.digest[:16]}…: give the one that was applied, or none"
         )
-    return _read_stayed(metadata.get(STAYED, "{}"))
+    stayed = _read_stayed(metadata.get(STAYED, "{}"), applied.manifest)
+    if stayed:
+        count = sum(map(len, stayed.values()))
+        notes.append(
+            f"which units of the manifest stayed ({count:,}) is what the edited model says of itself"
+        )
+    return stayed
 
 
-def _read_stayed(text: str) -> dict[str, list[int]]:
-    """Written by nla, but it has been in a stranger's hands."""
+def _contradicted(units: Units, removed: Mapping[str, Collection[int]]) -> list[str]:
+    """Sites of which another number of units left than the manifest and the edited model's metadata say."""
+    notes = []
+    for site, gone in removed.items():
+        before, after = units.before(site), units.after(site)
+        if before is None or after is None or before.site.neurons - len(gone) == after.site.neurons:
+            continue
+        notes.append(
+            f"{printable(site, 80)}: {len(gone)} of its {before.site.neurons} units left, as the manifest and the "
+            f"edited model say, and it has {after.site.neurons} afterwards: which of them is which is not known"
+        )
+    return notes
+
+
+def _read_stayed(text: str, manifest: Manifest) -> dict[str, list[int]]:
+    """By action of the manifest, units of its own. Written by nla, but it has been in a stranger's hands."""
+    named = {action.id: frozenset(action.units) for action in manifest.actions}
     try:
         found = json.loads(text)
         well_formed = all(isinstance(u, list) and all(type(k) is int for k in u) for u in found.values())
-    except (ValueError, AttributeError, RecursionError):
+        well_formed = well_formed and all(named[name].issuperset(units) for name, units in found.items())
+    except (ValueError, AttributeError, RecursionError, KeyError):
         well_formed = False
     if not well_formed:
         raise ModelError(

@@ -81,6 +81,7 @@ def test_sites_lists_everything_that_was_not_understood(nla, fake_api):
         "model": "model.onnx",
         "constants": {"state": 0},
         "include": ("linear",),
+        **dict.fromkeys(("graph", "layers", "activation")),
         "memory_limit": None,
         "time_limit": 5.0,
         "in_process": False,

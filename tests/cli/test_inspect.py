@@ -50,6 +50,17 @@ def test_every_option_reaches_the_api_under_its_own_name(nla, fake_api, model):
             "--resample",
             "nearest",
         ),
+        *(
+            "--graph",
+            "graph.onnx",
+            "--layers",
+            "a,b",
+            "--activation",
+            "relu",
+            "--processor",
+            "folder",
+            "--exclude-bos",
+        ),
         *("--memory-limit", "4GB", "--time-limit", "10m", "--in-process", "--verbose", "--quiet"),
     )
     assert (done.code, done.out, done.err) == (0, "", "")
@@ -80,6 +91,11 @@ def test_every_option_reaches_the_api_under_its_own_name(nla, fake_api, model):
         "pre_activations": True,
         "tokenizer": "tokenizer.json",
         "max_length": 128,
+        "exclude_bos": True,
+        "processor": "folder",
+        "graph": "graph.onnx",
+        "layers": "a,b",
+        "activation": "relu",
         "image": {
             "resize": (240, 320),
             "scale": 0.25,
@@ -141,7 +157,6 @@ def test_synthetic_data_are_named_so_and_need_no_data(nla, fake_api, model):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ((), "--synthetic"),
         (("--data", "d.npz", "--synthetic", "3"), "exclude each other"),
         (("--data", "d.npz", "--shard", "4/3"), "expected K/N"),
         (("--data", "d.npz", "--limit", "0"), "whole number from 1"),

@@ -38,7 +38,7 @@ def parameters_of(command: click.Command) -> set[str]:
 
 
 VERBS = ["inspect", "sites", "neurons", "plan", "merge"]
-VERBS += ["apply", "verify", "undo", "masks", "prune", "repair", "swap"]
+VERBS += ["apply", "verify", "undo", "masks", "prune", "repair", "swap", "export"]
 
 
 @pytest.mark.parametrize("verb", VERBS)
