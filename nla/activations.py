@@ -378,7 +378,8 @@ _FORMULAS: dict[str, _Formula] = {
         _gelu,
         _gelu_derivative,
         {"approximate": 0.0},
-        positive_threshold=_zero,
+        # In float32 1 + tanh u misses zero by an ulp or two: a = 6e-7 is z = 1.2e-6, and as well z = -5.
+        positive_threshold=lambda approximate: None if approximate else 0.0,
         zero_plateau_below=lambda approximate: -3.441,  # |a| <= 0.001, |φ′| <= 0.004
         zero_plateau_needs_z=True,
     ),

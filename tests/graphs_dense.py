@@ -34,7 +34,7 @@ ACTIVATIONS: dict[str, tuple[str, int, float, str]] = {
         "c = Pow (z, three)  k = Mul (c, cubic)  s = Add (z, k)  g = Mul (s, root2pi)  t = Tanh (g)"
         "  p = Add (t, one)  h = Mul (z, half)  a = Mul (h, p)",
         17,
-        0,
+        7e-7,  # 1 + tanh rounds across zero where z is about -5; z itself is kept away from zero
         "Gelu",
     ),
     "silu": ("s = Sigmoid (z)  a = Mul (z, s)", 17, 0, "Swish"),
