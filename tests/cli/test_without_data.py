@@ -99,5 +99,6 @@ def test_the_readme_shows_what_is_printed(nla, monkeypatch):
     readme = (ROOT / "README.md").read_text()
     section = readme[readme.index("### Without data") : readme.index("## Prune and repair")]
     monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("COLUMNS", "100")
     done = nla("inspect", "sample_models/constant_units/model.onnx")
     assert section.partition("```text\n")[2].partition("\n```")[0] == done.out.rstrip("\n")

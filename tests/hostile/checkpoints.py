@@ -129,7 +129,7 @@ def _renamed(found: Tensors, old: str, new: str) -> None:
 REFUSED: dict[str, tuple[Builder, str]] = {
     "unknown model type": (config(model_type="hyena9000"), "model_type 'hyena9000' .* it knows .*bert"),
     "model type an escape": (config(model_type="\x1b[31m"), r"model_type '\\x1b\[31m'"),
-    "no model type": (config(model_type=...), "names no model_type"),
+    "no model type": (config(model_type=..., architectures=...), "names no model_type"),
     "model type a list": (config(model_type=["llama"]), "model_type"),
     "config of another family": (
         config(model_type="gpt2"),
