@@ -41,7 +41,8 @@ COMPLETION_VARIABLE = "_NLA_COMPLETE"
 def nla() -> None:
     """Say which lifecycle state every neuron of an exported checkpoint is in, and how sure that is.
 
-    A checkpoint is an ONNX file as it was exported; no training framework is needed.
+    A checkpoint is an ONNX file as it was exported, or safetensors in Hugging Face layout; no training
+    framework is needed.
     `nla COMMAND --help` shows examples and options.
     """
 
