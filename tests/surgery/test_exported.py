@@ -45,7 +45,7 @@ class Case:
     slow: bool = False
 
 
-BORDER, LIVELY, UNKNOWN = "at the border", "not silent", "not known"
+BORDER, LIVELY, UNKNOWN, UNSAID = "at the border", "not silent", "not known", "no action says what value"
 
 
 def image(module: Callable[[], nn.Module], **options: Any) -> Callable[[], Network]:
@@ -144,7 +144,7 @@ def near(module: Callable[[], nn.Module]) -> Callable[[], Network]:
     return make
 
 
-STAYS = (BORDER, LIVELY, UNKNOWN)
+STAYS = (BORDER, LIVELY, UNKNOWN, UNSAID)
 CASES = {
     "ResNet": Case(image(resnet, alike=True), 0.55, why=STAYS),
     "ResNet, norms kept, each layer its own": Case(image(resnet), 0.55, norms=True, why=STAYS),
