@@ -37,7 +37,8 @@ ALLOWED: dict[str, set[str]] = {
     | {"architectures", "calibration", "checkpoint", "graph", "statistics", "recording", "verification"},
     "surgery": FOUNDATION | {"architectures", "checkpoint", "graph", "manifest", "replay"},
     "weights": FOUNDATION
-    | {"architectures", "checkpoint", "graph", "theory", "surgery.structure", "surgery.weights"},
+    | {"architectures", "checkpoint", "graph", "lifecycle.plain"}
+    | {"theory", "surgery.structure", "surgery.weights"},
     "outcomes": {"lifecycle", "manifest", "surgery.report", "verification"},
     "report": FOUNDATION
     | {"lifecycle", "manifest", "outcomes", "surgery.report", "verification", "weights.results"},

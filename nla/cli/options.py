@@ -215,6 +215,11 @@ exclude_bos = _option(
     is_flag=True,
     help="Do not count the first token of a sequence where it is the one that begins sequences.",
 )
+PREPARATION = (
+    *(resize, resample, scale, mean, std, layout, channels),
+    *(tokenizer, max_length, exclude_bos),
+)
+"""How images and text are made into what a model reads."""
 processor = _option(
     "--processor",
     section=_DATA,

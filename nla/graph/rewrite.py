@@ -14,7 +14,7 @@ from nla.errors import ModelError, one_line, printable
 from nla.graph.batch import free_batch
 from nla.graph.loading import OVERRIDABLE, ExternalWeight
 
-__all__ = ["Lifted", "extract", "frame", "free_batch", "lift", "read_by", "written"]
+__all__ = ["Lifted", "extract", "frame", "free_batch", "lift", "output", "read_by", "top_level", "written"]
 
 _LARGEST_PROTO_BYTES = 2**31 - 1
 _WORTH_LIFTING = 4096
@@ -77,7 +77,7 @@ def extract(model: ir.Model, taps: Sequence[str], lifted: Lifted | None = None) 
     the file lets a caller override.
     Raises ModelError: no such tensor, or more than 2 GB of inline weights.
     """
-    values = {value.name: value for value in _top_level(model.graph) if value.name}
+    values = {value.name: value for value in top_level(model.graph) if value.name}
     missing = [name for name in taps if name not in values]
     if missing:
         raise ModelError(
@@ -92,7 +92,7 @@ def extract(model: ir.Model, taps: Sequence[str], lifted: Lifted | None = None) 
     weights = [value for value in model.graph.initializers.values() if value in needed]
     proto.graph.input.extend(_declared(v) for v in weights if v.meta.get(OVERRIDABLE))
     _add_weights(proto, weights, {} if lifted is None else lifted.locations)
-    proto.graph.output.extend(_output(values[name]) for name in taps)
+    proto.graph.output.extend(output(values[name]) for name in taps)
     return proto
 
 
@@ -112,7 +112,8 @@ def written(node: ir.Node) -> onnx.NodeProto:
         ) from error
 
 
-def _top_level(graph: ir.Graph) -> Iterable[ir.Value]:
+def top_level(graph: ir.Graph) -> Iterable[ir.Value]:
+    """Inputs, initializers and what nodes make; nothing inside subgraphs."""
     yield from graph.inputs
     yield from graph.initializers.values()
     for node in graph:
@@ -195,7 +196,7 @@ def _refer(
         added.external_data.add(key=key, value=str(entry))
 
 
-def _output(value: ir.Value) -> onnx.ValueInfoProto:
+def output(value: ir.Value) -> onnx.ValueInfoProto:
     """The tap as an output. Without its shape: onnxruntime finds it, and a declared one may be wrong."""
     info = onnx.ValueInfoProto(name=value.name)
     if isinstance(value.type, ir.TensorType):

@@ -6,14 +6,13 @@ A number that is not known, or not finite (a margin where z never varies), is nu
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
+from nla.lifecycle.plain import plain
 from nla.lifecycle.results import FLAGS, Inspection, SiteResult
 from nla.lifecycle.special import joint_upper_bound
 from nla.site import Site
@@ -39,7 +38,7 @@ def document(inspection: Inspection, *, neurons: bool = False) -> dict[str, Any]
         "replay": inspection.replay,
         "notes": inspection.notes,
     }
-    return {key: _plain(value) for key, value in whole.items()}
+    return {key: plain(value) for key, value in whole.items()}
 
 
 def _summary(inspection: Inspection) -> dict[str, Any]:
@@ -175,16 +174,3 @@ def _rows(result: SiteResult) -> list[dict[str, Any]]:
 def _mean(values: Any) -> float | None:
     known = values[np.isfinite(values)]
     return float(known.mean()) if len(known) else None
-
-
-def _plain(value: Any) -> Any:
-    """`value` as strict JSON has it: NaN and infinities null, tuples and arrays lists, keys strings."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(member) for key, member in value.items()}
-    if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [_plain(member) for member in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

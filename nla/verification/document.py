@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from typing import Any
 
+from nla.lifecycle.plain import plain
 from nla.verification.results import (
     OutputResult,
     Promise,
@@ -36,7 +35,7 @@ def document(verification: Verification) -> dict[str, Any]:
         "criteria": dict(verification.criteria),
         "notes": list(verification.notes),
     }
-    return {key: _plain(value) for key, value in whole.items()}
+    return {key: plain(value) for key, value in whole.items()}
 
 
 def _split(split: SplitComparison) -> dict[str, Any]:
@@ -67,13 +66,3 @@ def _site(change: SiteChange) -> dict[str, Any]:
 
 def _size(size: Size) -> dict[str, Any]:
     return dict(vars(size))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(member) for key, member in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(member) for member in value]
-    if hasattr(value, "tolist"):  # numpy's scalars and arrays
-        return _plain(value.tolist())
-    return None if isinstance(value, float) and not math.isfinite(value) else value

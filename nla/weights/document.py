@@ -5,13 +5,12 @@ A number that is not known, or not finite, is null.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
+from nla.lifecycle.plain import plain
 from nla.weights.results import UNSEEN, Chain, LayerWeights, SiteWeights, WeightInspection, spread
 
 SCHEMA = "nla/weights/1"
@@ -33,7 +32,7 @@ def document(found: WeightInspection) -> dict[str, Any]:
         "checkpoint": found.checkpoint,
         "notes": found.notes,
     }
-    return {key: _plain(value) for key, value in whole.items()}
+    return {key: plain(value) for key, value in whole.items()}
 
 
 def _site(found: SiteWeights) -> dict[str, Any]:
@@ -98,16 +97,3 @@ def _chain(chain: Chain) -> dict[str, Any]:
         "end": chain.end,
         "stopped": chain.stopped or None,
     }
-
-
-def _plain(value: Any) -> Any:
-    """`value` as strict JSON has it: NaN and infinities null, tuples and arrays lists, keys strings."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(member) for key, member in value.items()}
-    if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [_plain(member) for member in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

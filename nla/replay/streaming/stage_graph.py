@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx
@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from nla.errors import ModelError, printable
 from nla.graph.loading import ExternalWeight
-from nla.graph.rewrite import frame, read_by, written
+from nla.graph.rewrite import frame, output, read_by, top_level, written
 
 _INLINE_BYTES = 4096
 """Constants of the graph below this size stay in it: shapes depend on them."""
@@ -50,7 +50,7 @@ def stage_graph(model: ir.Model, taps: Sequence[str], before: str | None) -> Sta
     the caller casts it, once for all batches, and the graph need not. `model` is not changed.
     Raises ModelError: no such tensor.
     """
-    values = {str(value.name): value for value in _values(model.graph)}
+    values = {str(value.name): value for value in top_level(model.graph)}
     missing = [name for name in (*taps, *((before,) if before else ())) if name not in values]
     if missing:
         raise ModelError(
@@ -76,16 +76,9 @@ def stage_graph(model: ir.Model, taps: Sequence[str], before: str | None) -> Sta
             added.name = str(value.name)
             proto.graph.initializer.append(added)
     for name in taps:
-        proto.graph.output.append(_output(values[name]))
+        proto.graph.output.append(output(values[name]))
     names = _rename(proto)
     return StageGraph(proto.SerializeToString(deterministic=True), names, weights, tuple(inputs))
-
-
-def _values(graph: ir.Graph) -> Iterator[ir.Value]:
-    yield from graph.inputs
-    yield from graph.initializers.values()
-    for node in graph:
-        yield from node.outputs
 
 
 def _walk(
@@ -153,13 +146,6 @@ def _declared(value: ir.Value, weight: Weight | None) -> onnx.ValueInfoProto:
     kind = ir.DataType.FLOAT if weight.cast else weight.tensor.dtype
     shape = ir.Shape(weight.tensor.shape.numpy())
     return ir.serde.serialize_value(ir.Value(name=value.name, shape=shape, type=ir.TensorType(kind)))
-
-
-def _output(value: ir.Value) -> onnx.ValueInfoProto:
-    info = onnx.ValueInfoProto(name=value.name)
-    if isinstance(value.type, ir.TensorType):
-        info.type.tensor_type.elem_type = value.type.dtype.value
-    return info
 
 
 def _bodies(attribute: onnx.AttributeProto) -> Iterable[onnx.GraphProto]:

@@ -364,10 +364,10 @@ def add_after(edit: ModelEdit, node: NodeProto, vector: Array, hint: str) -> Non
     node.output[0] = inner
     edit.rewired()
     made = helper.make_node("Add", [inner, weight], [name], edit.fresh(f"{name}_bias"))
-    edit.add_node(made, before=_after(edit, node))
+    edit.add_node(made, before=node_after(edit, node))
 
 
-def _after(edit: ModelEdit, node: NodeProto) -> NodeProto | None:
+def node_after(edit: ModelEdit, node: NodeProto) -> NodeProto | None:
     """The node that stands behind it in the file."""
     nodes = edit.graph.node
     at = next(at for at, one in enumerate(nodes) if one.output and one.output[0] == node.output[0])

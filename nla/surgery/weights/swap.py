@@ -27,7 +27,7 @@ from nla.surgery.structure import Structure
 from nla.surgery.weights.biases import computed_type
 from nla.surgery.weights.ledger import Ledger
 from nla.surgery.weights.patterns import pattern_of, patterns_of
-from nla.surgery.weights.stored import proto_of
+from nla.surgery.weights.stored import node_after, proto_of
 
 _QUANTISED = "Its activation is part of a quantisation: there is no φ to exchange."
 _OLDEST = 7  # before, element-wise operators do not broadcast as they do now
@@ -133,15 +133,9 @@ def _fused(edit: ModelEdit, structure: Structure, draft: Draft, opset: int) -> _
     edit.rewired()
     last = edit.add_node(
         helper.make_node("Identity", [z], [output], edit.fresh(f"{output}_activation")),
-        before=_behind(edit, proto),
+        before=node_after(edit, proto),
     )
     return _Place(edit, opset, z, output, last, dtype)
-
-
-def _behind(edit: ModelEdit, node: NodeProto) -> NodeProto | None:
-    nodes = edit.graph.node
-    at = next(at for at, one in enumerate(nodes) if one.output and one.output[0] == node.output[0])
-    return nodes[at + 1] if at + 1 < len(nodes) else None
 
 
 # --- writing φ
