@@ -1,6 +1,6 @@
 """Imports point one way: the table of allowed imports, read against what stands in the files.
 
-It mirrors section 3 of the design: files, graph, statistics, lifecycle, report, and the API over all of them.
+It mirrors section 3 of the design: files, graph, statistics, lifecycle, rendering, and the API over all of them.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ ALLOWED: dict[str, set[str]] = {
     | {"architectures", "checkpoint", "graph", "lifecycle.plain"}
     | {"theory", "surgery.structure", "surgery.weights"},
     "outcomes": {"lifecycle", "manifest", "surgery.report", "verification"},
-    "report": FOUNDATION
+    "rendering": FOUNDATION
     | {"lifecycle", "manifest", "outcomes", "surgery.report", "verification", "weights.results"},
     "verbs": FOUNDATION
     | {
@@ -55,7 +55,7 @@ ALLOWED: dict[str, set[str]] = {
         "errors",
         "lifecycle",
         "outcomes",
-        "report",
+        "rendering",
         "verification",
         "checkpoint.atomic",
         "weights.results",
@@ -87,7 +87,7 @@ LIBRARIES: dict[str, set[str]] = {
     "surgery": {"numpy", "onnx", "onnx_ir"},
     "weights": {"numpy", "onnx_ir"},
     "outcomes": set(),
-    "report": {"rich"},
+    "rendering": {"rich"},
     "verbs": {"numpy"},
     "api": set(),
     "cli": {"click", "rich"},
@@ -105,7 +105,7 @@ PURE = (
     "manifest",
     "verification",
     "outcomes",
-    "report",
+    "rendering",
 )
 FILES_AND_MODELS = {"onnx", "onnxruntime", "onnx_ir", "h5py"}
 

@@ -12,7 +12,7 @@ import pytest
 from inspections import inspection, site_result
 
 from nla.manifest.document import Action, Manifest
-from nla.report.strict_json import json_text
+from nla.rendering.strict_json import json_text
 from nla.verification import (
     Latency,
     OutputDifferences,

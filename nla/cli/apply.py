@@ -6,26 +6,27 @@ from typing import Any
 
 import click
 
-from nla.cli import options, outputs, progress
+from nla.cli import outputs, progress
 from nla.cli.command import command
+from nla.cli.options import checkpoint, editing, measuring, writing
 
 
 @command(
     "apply",
     (
-        options.manifest,
-        options.model,
-        options.round_to,
-        options.force,
-        options.dry_run,
-        *options.CONSTRUCTION,
-        options.model_output,
-        options.record_undo,
-        options.json_file,
-        options.quiet,
-        options.memory_limit,
-        options.time_limit,
-        options.in_process,
+        editing.manifest,
+        checkpoint.model,
+        editing.round_to,
+        editing.force,
+        editing.dry_run,
+        *checkpoint.CONSTRUCTION,
+        editing.model_output,
+        editing.record_undo,
+        writing.json_file,
+        writing.quiet,
+        measuring.memory_limit,
+        measuring.time_limit,
+        measuring.in_process,
     ),
     examples=(
         "nla apply manifest.json model.onnx -o pruned.onnx",
@@ -57,10 +58,10 @@ def apply(json_file: str | None, quiet: bool, **given: Any) -> None:
     for path in filter(None, written):
         outputs.wrote(path)
     if json_file:
-        from nla.report.strict_json import json_text
+        from nla.rendering.strict_json import json_text
 
         outputs.put(json_file, json_text(done.to_dict()))
     if not quiet and json_file != outputs.STANDARD_OUTPUT:
-        from nla.report.surgery import print_surgery
+        from nla.rendering.surgery import print_surgery
 
         print_surgery(done, given["output"])

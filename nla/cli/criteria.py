@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nla.cli import options, parameters
+from nla.cli import parameters
 from nla.cli.command import command
+from nla.cli.options import judging
 
 if TYPE_CHECKING:
     from nla.lifecycle.criteria import Criteria
@@ -21,7 +22,7 @@ def chosen(path: str | None, overrides: tuple[tuple[str, str], ...]) -> Criteria
 
 @command(
     "criteria",
-    (options.criteria, options.criterion),
+    (judging.criteria, judging.criterion),
     examples=("nla criteria > criteria.toml", "nla criteria --criterion dormancy_threshold=0.1"),
 )
 def criteria(criteria: str | None, criterion: tuple[tuple[str, str], ...]) -> None:
@@ -29,7 +30,7 @@ def criteria(criteria: str | None, criterion: tuple[tuple[str, str], ...]) -> No
 
     The output is the TOML that `--criteria` reads.
     """
-    from nla.report.criteria import criteria_toml
-    from nla.report.terminal import stream
+    from nla.rendering.criteria import criteria_toml
+    from nla.rendering.terminal import stream
 
     stream().write(criteria_toml(chosen(criteria, criterion)))

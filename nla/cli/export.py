@@ -6,21 +6,22 @@ from typing import Any
 
 import click
 
-from nla.cli import options, outputs, progress
+from nla.cli import outputs, progress
 from nla.cli.command import command
+from nla.cli.options import checkpoint, editing, measuring, writing
 
 
 @command(
     "export",
     (
-        options.model,
-        options.model_output,
-        options.copy_weights,
-        *options.CONSTRUCTION,
-        options.quiet,
-        options.memory_limit,
-        options.time_limit,
-        options.in_process,
+        checkpoint.model,
+        editing.model_output,
+        editing.copy_weights,
+        *checkpoint.CONSTRUCTION,
+        writing.quiet,
+        measuring.memory_limit,
+        measuring.time_limit,
+        measuring.in_process,
     ),
     examples=(
         "nla export checkpoint/ -o model.onnx",
@@ -45,6 +46,6 @@ def export(quiet: bool, **given: Any) -> None:
         made = api.export(**given, progress=report)
     outputs.wrote(given["output"])
     if not quiet:
-        from nla.report.export import print_export
+        from nla.rendering.export import print_export
 
         print_export(made)

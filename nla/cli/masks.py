@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from nla.cli import options, outputs
+from nla.cli import outputs
 from nla.cli.command import command
+from nla.cli.options import editing, writing
 
 
 @command(
     "masks",
-    (options.manifest, options.masks_output, options.quiet),
+    (editing.manifest, editing.masks_output, writing.quiet),
     examples=("nla masks manifest.json -o masks.safetensors",),
 )
 def masks(manifest: str, output: str, quiet: bool) -> None:
@@ -24,6 +25,6 @@ def masks(manifest: str, output: str, quiet: bool) -> None:
     made = api.masks(manifest, output)
     outputs.wrote(output)
     if not quiet:
-        from nla.report.surgery import print_masks
+        from nla.rendering.surgery import print_masks
 
         print_masks(made, output)

@@ -6,19 +6,20 @@ from typing import Any
 
 import click
 
-from nla.cli import options, outputs
+from nla.cli import outputs
 from nla.cli.command import command
+from nla.cli.options import judging, measuring, writing
 
 
 @command(
     "merge",
     (
-        options.runs,
-        options.output,
-        options.json_file,
-        options.quiet,
-        options.memory_limit,
-        options.time_limit,
+        judging.runs,
+        writing.output,
+        writing.json_file,
+        writing.quiet,
+        measuring.memory_limit,
+        measuring.time_limit,
     ),
     examples=("nla merge shard1.h5 shard2.h5 -o run.h5",),
 )

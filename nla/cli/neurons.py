@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from nla.cli import options
 from nla.cli.command import command
 from nla.cli.criteria import chosen
+from nla.cli.options import judging, measuring, writing
 
 
 @command(
     "neurons",
     (
-        options.run,
-        options.site,
-        options.state,
-        options.flag,
-        options.row_format,
-        options.criteria,
-        options.criterion,
-        options.memory_limit,
-        options.time_limit,
+        judging.run,
+        judging.site,
+        judging.state,
+        judging.flag,
+        writing.row_format,
+        judging.criteria,
+        judging.criterion,
+        measuring.memory_limit,
+        measuring.time_limit,
     ),
     examples=("nla neurons run.h5 --state dead", "nla neurons run.h5 --format csv > neurons.csv"),
 )
@@ -32,7 +32,7 @@ def neurons(row_format: str, criterion: tuple[tuple[str, str], ...], **given: An
     given["criteria"] = chosen(given["criteria"], criterion)
 
     from nla import api
-    from nla.report import table
+    from nla.rendering import table
 
     rows = api.neurons(**given)
     if row_format == "csv":

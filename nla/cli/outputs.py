@@ -74,7 +74,7 @@ def check_edit(given: Mapping[str, Any], json_file: str | None) -> None:
 def put(path: str, text: str) -> None:
     """Write `text` as UTF-8 to `path`, whole or not at all; '-' is standard output. Raises OutputError."""
     if path == STANDARD_OUTPUT:
-        from nla.report.terminal import stream
+        from nla.rendering.terminal import stream
 
         stream().write(text)
     else:
@@ -93,18 +93,18 @@ def show(found: Inspection | WeightInspection, json_file: str | None, quiet: boo
 
     if json_file:
         from nla.lifecycle.document import document
-        from nla.report.strict_json import json_text
+        from nla.rendering.strict_json import json_text
 
         plain = found.to_dict() if isinstance(found, WeightInspection) else document(found)
         put(json_file, json_text(plain))
     if quiet or json_file == STANDARD_OUTPUT:
         return
     if isinstance(found, WeightInspection):
-        from nla.report.weights import print_weights
+        from nla.rendering.weights import print_weights
 
         print_weights(found)
     else:
-        from nla.report.text import print_inspection
+        from nla.rendering.text import print_inspection
 
         print_inspection(found)
 
@@ -112,12 +112,12 @@ def show(found: Inspection | WeightInspection, json_file: str | None, quiet: boo
 def show_verification(seen: Verification, json_file: str | None, quiet: bool) -> None:
     """Write the document where it was asked for; print the comparison unless something else takes its place."""
     if json_file:
-        from nla.report.strict_json import json_text
+        from nla.rendering.strict_json import json_text
         from nla.verification.document import document
 
         put(json_file, json_text(document(seen)))
     if not quiet and json_file != STANDARD_OUTPUT:
-        from nla.report.verification import print_verification
+        from nla.rendering.verification import print_verification
 
         print_verification(seen)
 
@@ -129,13 +129,13 @@ def show_outcome(outcome: Outcome, manifest: str | None, json_file: str | None, 
         for path in outcome.manifests:
             wrote(str(path))
     if json_file:
-        from nla.report.strict_json import json_text
+        from nla.rendering.strict_json import json_text
         from nla.verification.document import document
 
         surgery = [each.report.to_dict() for each in outcome.rounds]
         put(json_file, json_text({**document(outcome.verification), "surgery": surgery}))
     if not quiet and json_file != STANDARD_OUTPUT:
-        from nla.report.verification import print_outcome
+        from nla.rendering.verification import print_outcome
 
         print_outcome(outcome)
     return 0 if outcome.output is not None else 1

@@ -6,31 +6,32 @@ from typing import Any
 
 import click
 
-from nla.cli import options, outputs
+from nla.cli import outputs
 from nla.cli.command import command
 from nla.cli.criteria import chosen
+from nla.cli.options import judging, planning, writing
 
 
 @command(
     "plan",
     (
-        options.run,
-        options.policy,
-        options.fraction,
-        options.target_rate,
-        options.zero_outgoing,
-        options.reset_seed,
-        options.swap_to,
-        options.planned_site,
-        options.planned_state,
-        options.require,
-        options.min_margin,
-        options.max_rate_bound,
-        options.criteria,
-        options.criterion,
-        options.manifest_output,
-        options.json_file,
-        options.quiet,
+        judging.run,
+        planning.policy,
+        planning.fraction,
+        planning.target_rate,
+        planning.zero_outgoing,
+        planning.reset_seed,
+        planning.swap_to,
+        planning.planned_site,
+        planning.planned_state,
+        planning.require,
+        planning.min_margin,
+        planning.max_rate_bound,
+        judging.criteria,
+        judging.criterion,
+        planning.manifest_output,
+        writing.json_file,
+        writing.quiet,
     ),
     examples=(
         "nla plan run.h5 --policy prune -o manifest.json",
@@ -55,6 +56,6 @@ def plan(output: str | None, json_file: str | None, quiet: bool, **given: Any) -
     for path in filter(None, (output, json_file)):
         outputs.put(path, manifest.dumps())
     if not quiet and outputs.STANDARD_OUTPUT not in (output, json_file):
-        from nla.report.plan import print_plan
+        from nla.rendering.plan import print_plan
 
         print_plan(manifest, output)

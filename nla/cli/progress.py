@@ -51,7 +51,7 @@ class _Bar:
     def _open(self) -> Progress:
         from rich import progress as parts
 
-        from nla.report.terminal import console
+        from nla.rendering.terminal import console
 
         self._progress = parts.Progress(
             parts.TextColumn("{task.description}", markup=False),

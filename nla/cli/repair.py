@@ -4,31 +4,32 @@ from __future__ import annotations
 
 from typing import Any
 
-from nla.cli import options, outputs, progress, replaying
+from nla.cli import outputs, progress, replaying
 from nla.cli.command import command
+from nla.cli.options import checkpoint, editing, planning, writing
 
 
 @command(
     "repair",
     (
-        options.model,
+        checkpoint.model,
         *replaying.DATA,
-        options.policy,
-        options.fraction,
-        options.target_rate,
-        options.zero_outgoing,
-        options.rounds,
-        options.planned_site,
-        options.planned_state,
-        options.require,
-        options.min_margin,
-        options.max_rate_bound,
-        options.model_output,
-        options.manifest_file,
-        options.tolerance,
-        options.json_file,
-        options.quiet,
-        options.verbose,
+        planning.policy,
+        planning.fraction,
+        planning.target_rate,
+        planning.zero_outgoing,
+        planning.rounds,
+        planning.planned_site,
+        planning.planned_state,
+        planning.require,
+        planning.min_margin,
+        planning.max_rate_bound,
+        editing.model_output,
+        editing.manifest_file,
+        editing.tolerance,
+        writing.json_file,
+        writing.quiet,
+        writing.verbose,
         *replaying.REST,
     ),
     examples=(

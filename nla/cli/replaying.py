@@ -6,33 +6,34 @@ from typing import Any
 
 import click
 
-from nla.cli import options, parameters
+from nla.cli import parameters
 from nla.cli.criteria import chosen
+from nla.cli.options import calibration, checkpoint, judging, measuring
 
 DATA = (
-    options.data,
-    options.labels,
-    options.mask,
-    options.inputs,
-    options.limit,
-    options.held_out,
-    options.synthetic,
-    options.seed,
-    options.processor,
+    calibration.data,
+    calibration.labels,
+    calibration.mask,
+    calibration.inputs,
+    calibration.limit,
+    calibration.held_out,
+    calibration.synthetic,
+    calibration.seed,
+    calibration.processor,
 )
 REST = (
-    options.criteria,
-    options.criterion,
-    options.constants,
-    *options.CONSTRUCTION,
-    *options.PREPARATION,
-    options.batch_size,
-    options.providers,
-    options.threads,
-    options.kernel,
-    options.memory_limit,
-    options.time_limit,
-    options.in_process,
+    judging.criteria,
+    judging.criterion,
+    checkpoint.constants,
+    *checkpoint.CONSTRUCTION,
+    *calibration.PREPARATION,
+    measuring.batch_size,
+    measuring.providers,
+    measuring.threads,
+    measuring.kernel,
+    measuring.memory_limit,
+    measuring.time_limit,
+    measuring.in_process,
 )
 _IMAGE = ("resize", "resample", "scale", "mean", "std", "layout", "channels")
 FILES = ("data", "labels", "mask", "criteria", "tokenizer", "graph", "processor")

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from nla.cli import options, outputs, parameters
+from nla.cli import outputs, parameters
 from nla.cli.command import command
+from nla.cli.options import checkpoint, measuring, writing
 
 
 @command(
     "sites",
     (
-        options.model,
-        options.constants,
-        options.include,
-        *options.CONSTRUCTION,
-        options.json_file,
-        options.memory_limit,
-        options.time_limit,
-        options.in_process,
+        checkpoint.model,
+        checkpoint.constants,
+        checkpoint.include,
+        *checkpoint.CONSTRUCTION,
+        writing.json_file,
+        measuring.memory_limit,
+        measuring.time_limit,
+        measuring.in_process,
     ),
     examples=(
         "nla sites model.onnx",
@@ -39,11 +40,11 @@ def sites(json_file: str | None, **given: Any) -> None:
 
     survey = api.sites(**given)
     if json_file:
-        from nla.report.strict_json import json_text
-        from nla.report.survey import survey_document
+        from nla.rendering.strict_json import json_text
+        from nla.rendering.survey import survey_document
 
         outputs.put(json_file, json_text(survey_document(survey)))
     if json_file != outputs.STANDARD_OUTPUT:
-        from nla.report.survey import print_survey
+        from nla.rendering.survey import print_survey
 
         print_survey(survey)

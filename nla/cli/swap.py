@@ -6,22 +6,23 @@ from typing import Any
 
 import click
 
-from nla.cli import options, outputs, progress, replaying
+from nla.cli import outputs, progress, replaying
 from nla.cli.command import command
+from nla.cli.options import checkpoint, editing, planning, writing
 
 
 @command(
     "swap",
     (
-        options.model,
+        checkpoint.model,
         *replaying.DATA,
-        options.candidates,
-        options.swap_to,
-        options.planned_site,
-        options.model_output,
-        options.json_file,
-        options.quiet,
-        options.verbose,
+        planning.candidates,
+        planning.swap_to,
+        planning.planned_site,
+        editing.model_output,
+        writing.json_file,
+        writing.quiet,
+        writing.verbose,
         *replaying.REST,
     ),
     examples=(
@@ -52,11 +53,11 @@ def swap(json_file: str | None, quiet: bool, **given: Any) -> None:
     if given["output"]:
         outputs.wrote(given["output"])
     if json_file:
-        from nla.report.strict_json import json_text
-        from nla.report.swap import swap_document
+        from nla.rendering.strict_json import json_text
+        from nla.rendering.swap import swap_document
 
         outputs.put(json_file, json_text(swap_document(swapped)))
     if not quiet and json_file != outputs.STANDARD_OUTPUT:
-        from nla.report.swap import print_swap
+        from nla.rendering.swap import print_swap
 
         print_swap(swapped, given["output"])

@@ -6,20 +6,21 @@ from typing import Any
 
 import click
 
-from nla.cli import options, outputs, progress
+from nla.cli import outputs, progress
 from nla.cli.command import command
+from nla.cli.options import checkpoint, editing, measuring, writing
 
 
 @command(
     "undo",
     (
-        options.undo_file,
-        options.model,
-        options.model_output,
-        options.quiet,
-        options.memory_limit,
-        options.time_limit,
-        options.in_process,
+        editing.undo_file,
+        checkpoint.model,
+        editing.model_output,
+        writing.quiet,
+        measuring.memory_limit,
+        measuring.time_limit,
+        measuring.in_process,
     ),
     examples=("nla undo undo.safetensors pruned.onnx -o restored.onnx",),
 )
@@ -39,6 +40,6 @@ def undo(quiet: bool, **given: Any) -> None:
         restored = api.undo(**given, progress=report)
     outputs.wrote(given["output"])
     if not quiet:
-        from nla.report.surgery import print_restored
+        from nla.rendering.surgery import print_restored
 
         print_restored(restored.identical, given["output"])

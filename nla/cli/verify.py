@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from nla.cli import options, outputs, progress, replaying
+from nla.cli import outputs, progress, replaying
 from nla.cli.command import command
+from nla.cli.options import checkpoint, editing, writing
 
 
 @command(
     "verify",
     (
-        options.original,
-        options.edited,
+        checkpoint.original,
+        checkpoint.edited,
         *replaying.DATA,
-        options.manifest_file,
-        options.tolerance,
-        options.json_file,
-        options.quiet,
-        options.verbose,
+        editing.manifest_file,
+        editing.tolerance,
+        writing.json_file,
+        writing.quiet,
+        writing.verbose,
         *replaying.REST,
     ),
     examples=(

@@ -8,8 +8,8 @@ import click
 import pytest
 
 from nla import api
-from nla.cli import options
 from nla.cli.app import nla as group
+from nla.cli.options import parts
 from nla.lifecycle.results import FLAGS, STATES
 from nla.verbs.replaying import ReplayOptions
 
@@ -71,8 +71,8 @@ def test_an_option_means_the_same_in_every_command():
 
 
 def test_states_and_flags_are_those_of_the_results():
-    assert options.STATES == STATES
-    assert options.FLAGS == FLAGS
+    assert parts.STATES == STATES
+    assert parts.FLAGS == FLAGS
 
 
 def test_the_options_of_a_replay_are_those_of_inspect():

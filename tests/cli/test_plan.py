@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from nla.cli import options
+from nla.cli.options import planning
 from nla.errors import UsageError
 from nla.lifecycle.criteria import Criteria
 from nla.manifest import policies
@@ -92,6 +92,6 @@ def test_an_unknown_policy_is_one_line(nla, fake_api):
 
 
 def test_the_lists_of_the_command_line_are_those_of_the_manifest():
-    assert options.POLICIES == policies.NAMES
+    assert planning.POLICIES == policies.NAMES
     assert {name.lower() for name in SWAPS} == {"gelu", "silu", "elu", "leakyrelu"}
     assert REQUIREMENTS == ("held-out",)

@@ -33,9 +33,9 @@ def recording(path: Path) -> str:
 
     from nla import api
     from nla.lifecycle.document import document
-    from nla.report import table
-    from nla.report.strict_json import json_text
-    from nla.report.text import print_inspection
+    from nla.rendering import table
+    from nla.rendering.strict_json import json_text
+    from nla.rendering.text import print_inspection
 
     seen = api.load(path, in_process=True)
     rows = api.neurons(path, in_process=True)

@@ -16,9 +16,9 @@ import pytest
 from builders import model, normal
 
 import nla
-from nla.report.strict_json import json_text
-from nla.report.terminal import console
-from nla.report.weights import print_weights
+from nla.rendering.strict_json import json_text
+from nla.rendering.terminal import console
+from nla.rendering.weights import print_weights
 from nla.weights.results import WeightInspection
 
 SCHEMA = json.loads((Path(__file__).resolve().parents[2] / "schemas/weights-1.schema.json").read_text())

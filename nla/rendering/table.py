@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nla.lifecycle.table import NeuronTable
-from nla.report.strict_json import json_text
-from nla.report.terminal import console, painter, stream
-from nla.report.words import count, counted, whole
+from nla.rendering.strict_json import json_text
+from nla.rendering.terminal import console, painter, stream
+from nla.rendering.words import count, counted, whole
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 _SHOWN = (

@@ -10,9 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from nla.lifecycle.results import STATES, Inspection, SiteResult
-from nla.report.bars import share_bar
-from nla.report.terminal import RULES
-from nla.report.words import count, short, short_names
+from nla.rendering.bars import share_bar
+from nla.rendering.terminal import RULES
+from nla.rendering.words import count, short, short_names
 
 _ALWAYS = ("dead", "constant", "saturated", "dormant", "specialised", "active")
 _HEADINGS = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nla.report.checkpoint import checkpoint_facts
+from nla.rendering.checkpoint import checkpoint_facts
 
 BUILT = {"format": "safetensors", "architecture": "llama", "dtype": "bfloat16", "bytes": 2_200_000_000}
 

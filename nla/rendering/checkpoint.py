@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nla.report.words import counted, size
+from nla.rendering.words import counted, size
 
 
 def checkpoint_facts(checkpoint: Mapping[str, Any], parameters: int | None = None) -> list[str]:

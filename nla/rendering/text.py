@@ -11,11 +11,11 @@ from rich.padding import Padding
 from rich.text import Text
 
 from nla.lifecycle.results import FLAGS, Inspection, path_of
-from nla.report.bars import legend
-from nla.report.checkpoint import checkpoint_facts
-from nla.report.site_table import site_table, totals_by_state
-from nla.report.terminal import console
-from nla.report.words import count, counted, hanging, percent, several, short, whole
+from nla.rendering.bars import legend
+from nla.rendering.checkpoint import checkpoint_facts
+from nla.rendering.site_table import site_table, totals_by_state
+from nla.rendering.terminal import console
+from nla.rendering.words import count, counted, hanging, percent, several, short, whole
 from nla.site import NotUnderstood
 
 SYNTHETIC = "SYNTHETIC DATA: random numbers were replayed; nothing below is true of real inputs"

@@ -11,8 +11,8 @@ from rich.text import Text
 
 from nla.manifest.document import Action, Manifest
 from nla.manifest.parameters import CUTS
-from nla.report.terminal import RULES, console
-from nla.report.words import count, counted, hanging, short, short_names, size, whole
+from nla.rendering.terminal import RULES, console
+from nla.rendering.words import count, counted, hanging, short, short_names, size, whole
 
 _MOST_DECLINED = 6
 _SAVED = ("parameters", "bytes", "multiply_adds")

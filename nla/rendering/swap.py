@@ -10,8 +10,8 @@ from rich.text import Text
 
 from nla.lifecycle.results import Inspection, path_of
 from nla.outcomes import Swapped
-from nla.report.terminal import RULES, console
-from nla.report.words import count, counted, hanging, percent, short, short_names, whole
+from nla.rendering.terminal import RULES, console
+from nla.rendering.words import count, counted, hanging, percent, short, short_names, whole
 
 SCHEMA = "nla/swap/1"
 

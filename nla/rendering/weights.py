@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from nla.report.checkpoint import checkpoint_facts
-from nla.report.surgery import print_notes
-from nla.report.terminal import RULES, console
-from nla.report.text import print_not_understood
-from nla.report.weight_sentences import certain, faults, gradient, initialisation, label, skipped
-from nla.report.words import count, counted, hanging, percent, short, whole
+from nla.rendering.checkpoint import checkpoint_facts
+from nla.rendering.surgery import print_notes
+from nla.rendering.terminal import RULES, console
+from nla.rendering.text import print_not_understood
+from nla.rendering.weight_sentences import certain, faults, gradient, initialisation, label, skipped
+from nla.rendering.words import count, counted, hanging, percent, short, whole
 from nla.weights.results import LayerWeights, SiteWeights, WeightInspection, spread
 
 _MOST_LAYERS = 40

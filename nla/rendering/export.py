@@ -7,9 +7,9 @@ from rich.text import Text
 
 from nla.lifecycle.results import path_of
 from nla.outcomes import Exported
-from nla.report.checkpoint import checkpoint_facts
-from nla.report.terminal import console
-from nla.report.words import hanging, size, whole
+from nla.rendering.checkpoint import checkpoint_facts
+from nla.rendering.terminal import console
+from nla.rendering.words import hanging, size, whole
 
 
 def print_export(made: Exported, out: Console | None = None) -> None:

@@ -14,7 +14,7 @@ from inspections import inspection, site_result
 
 from nla.errors import UsageError
 from nla.lifecycle.table import neuron_table
-from nla.report import table
+from nla.rendering import table
 
 ALWAYS = [
     *(

@@ -11,10 +11,10 @@ from rich.text import Text
 
 from nla.lifecycle.results import path_of
 from nla.outcomes import Outcome
-from nla.report.checkpoint import checkpoint_facts
-from nla.report.surgery import print_notes, print_stayed, sizes
-from nla.report.terminal import RULES, console
-from nla.report.words import count, counted, hanging, percent, short, short_names, whole
+from nla.rendering.checkpoint import checkpoint_facts
+from nla.rendering.surgery import print_notes, print_stayed, sizes
+from nla.rendering.terminal import RULES, console
+from nla.rendering.words import count, counted, hanging, percent, short, short_names, whole
 from nla.verification.results import Accuracy, Latency, OutputResult, Promise, SiteChange, Verification
 
 _SPLITS = {"calibration": "the data", "held_out": "held-out data"}

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
-from nla.report.words import count, counted, percent, several, short
+from nla.rendering.words import count, counted, percent, several, short
 from nla.weights.results import Chain, LayerWeights, SiteWeights, WeightInspection
 
 _MOST_TOLD = 6

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from nla.manifest.document import Action, Declined, Manifest
-from nla.report.plan import print_plan
-from nla.report.terminal import console
+from nla.rendering.plan import print_plan
+from nla.rendering.terminal import console
 
 
 def action(name: str, site: str, kind: str = "remove", units: int = 3, **effect: Any) -> Action:

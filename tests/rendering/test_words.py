@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nla.report.words import counted, percent, several, short, short_names, size, whole
+from nla.rendering.words import counted, percent, several, short, short_names, size, whole
 
 
 @given(st.floats(0, 1))

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from nla.report.checkpoint import checkpoint_facts
-from nla.report.terminal import RULES, console
-from nla.report.words import count, counted, hanging, short_names, whole
+from nla.rendering.checkpoint import checkpoint_facts
+from nla.rendering.terminal import RULES, console
+from nla.rendering.words import count, counted, hanging, short_names, whole
 from nla.site import Input, Producer, Site, Survey
 
 SCHEMA = "nla/sites/1"

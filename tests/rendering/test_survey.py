@@ -9,9 +9,9 @@ from pathlib import Path
 import jsonschema
 
 from nla.activations import Activation
-from nla.report.strict_json import json_text
-from nla.report.survey import print_survey, survey_document
-from nla.report.terminal import console
+from nla.rendering.strict_json import json_text
+from nla.rendering.survey import print_survey, survey_document
+from nla.rendering.terminal import console
 from nla.site import Consumer, Input, NotUnderstood, Producer, Site, Survey
 
 SCHEMA = json.loads((Path(__file__).resolve().parents[2] / "schemas" / "sites-1.schema.json").read_text())

@@ -14,9 +14,9 @@ from inspections import inspection, measurements, site_result
 
 from nla.lifecycle.diagnosis import diagnose
 from nla.lifecycle.results import STATES, Finding
-from nla.report.bars import MARKS, share_bar
-from nla.report.terminal import console
-from nla.report.text import SYNTHETIC, evidence, print_inspection
+from nla.rendering.bars import MARKS, share_bar
+from nla.rendering.terminal import console
+from nla.rendering.text import SYNTHETIC, evidence, print_inspection
 from nla.site import NotUnderstood
 
 

@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from nla.manifest.masks import Masks
-from nla.report.terminal import RULES, console
-from nla.report.words import count, counted, hanging, percent, short, short_names, size, whole
+from nla.rendering.terminal import RULES, console
+from nla.rendering.words import count, counted, hanging, percent, short, short_names, size, whole
 from nla.surgery.report import SurgeryReport
 
 _MOST_STAYED = 8
