@@ -40,8 +40,10 @@ ALLOWED: dict[str, set[str]] = {
     | {"architectures", "checkpoint", "graph", "lifecycle.plain"}
     | {"theory", "surgery.structure", "surgery.weights"},
     "outcomes": {"lifecycle", "manifest", "surgery.report", "verification"},
+    "runs": FOUNDATION | {"statistics", "lifecycle"},
     "rendering": FOUNDATION
-    | {"lifecycle", "manifest", "outcomes", "surgery.report", "verification", "weights.results"},
+    | {"lifecycle", "manifest", "outcomes", "surgery.report", "verification", "weights.results"}
+    | {"runs"},
     "verbs": FOUNDATION
     | {
         *("calibration", "isolation", "lifecycle", "manifest", "outcomes", "recording", "verification"),
@@ -87,6 +89,7 @@ LIBRARIES: dict[str, set[str]] = {
     "surgery": {"numpy", "onnx", "onnx_ir"},
     "weights": {"numpy", "onnx_ir"},
     "outcomes": set(),
+    "runs": {"numpy"},
     "rendering": {"rich"},
     "verbs": {"numpy"},
     "api": set(),
@@ -102,6 +105,7 @@ PURE = (
     "theory",
     "statistics",
     "lifecycle",
+    "runs",
     "manifest",
     "verification",
     "outcomes",
