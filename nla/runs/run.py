@@ -53,7 +53,7 @@ class RunSite:
     held_out: Mapping[str, int] | None = None
     """samples, positions, dead_that_fired."""
     dead_rate_bound: float = float("nan")
-    """No neuron that is dead here fires on more than this share of samples (design: evidence, count); NaN: none is dead."""
+    """No neuron dead here fires on more than this share of samples (evidence of count); NaN: none is dead."""
     upstream: tuple[str, ...] = ()
     """Names of the sites whose activations this one reads."""
     bottleneck: bool = False
