@@ -26,6 +26,13 @@ from nla.statistics.measurements import SiteMeasurements
 from nla.statistics.site import SiteStatistics
 
 _MOST_RANGES = 1 << 40
+_OF_NEURONS = {
+    "unchanged": "uint8",
+    "weights": "uint64",
+    "certificate": "uint8",
+    "certificate_bound": "float64",
+}
+"""What is kept of a site's neurons beside its `ARRAYS`, and its type."""
 _SUMMED = ("samples", "held_out_samples", "left_out", "seconds")
 
 Array = NDArray[Any]
@@ -76,6 +83,15 @@ class Recording:
     notes: tuple[str, ...] = ()
     unchanged: tuple[NDArray[np.uint8] | None, ...] = ()
     """For each site uint8 [neurons], 1 where unchanged from the initial checkpoint; None: not known."""
+    weights: tuple[NDArray[np.uint64] | None, ...] = ()
+    """For each site uint64 [neurons], a digest of the incoming weights and bias (`nla.graph.digests`); None: not known,
+    as in recordings of earlier versions."""
+    certificates: dict[str, Any] = field(default_factory=dict)
+    """What proofs of silence speak of, see `nla.lifecycle.certified`; empty where none were sought."""
+    certificate: tuple[NDArray[np.uint8] | None, ...] = ()
+    """For each site uint8 [neurons], the verdict of a proof."""
+    certificate_bound: tuple[NDArray[np.float64] | None, ...] = ()
+    """For each site float64 [neurons], the upper bound of z that was reached; NaN where there is none."""
 
 
 def ranges(indices: Array) -> NDArray[np.int64]:
@@ -102,11 +118,17 @@ def to_plain(recording: Recording) -> Plain:
         "sites": [site.to_dict() for site in recording.sites],
         "splits": {name: [s.config for s in split.sites] for name, split in recording.splits.items()},
     }
+    if recording.certificates:
+        document["certificates"] = recording.certificates
     arrays: dict[str, Array] = {}
     for k, site in enumerate(recording.sites):
-        unchanged = recording.unchanged[k] if recording.unchanged else None
-        unchanged = None if unchanged is None else unchanged.astype(np.uint8)
-        beside = {**{name: getattr(site, name) for name in ARRAYS}, "unchanged": unchanged}
+        known = {name: getattr(recording, name) for name in _OF_NEURONS}
+        beside = {
+            **{name: getattr(site, name) for name in ARRAYS},
+            **{name: None if not of_sites else of_sites[k] for name, of_sites in known.items()},
+        }
+        if beside["unchanged"] is not None:
+            beside["unchanged"] = beside["unchanged"].astype(np.uint8)
         arrays |= {f"sites/{k:04}/{name}": array for name, array in beside.items() if array is not None}
     document["beside"] = sorted(arrays)
     for name, split in recording.splits.items():
@@ -126,7 +148,7 @@ def layout(document: Mapping[str, Any]) -> dict[str, Field]:
     check_document(document)
     fields: dict[str, Field] = {}
     sites = document["sites"]
-    beside = {**ARRAYS, "unchanged": "uint8"}
+    beside = {**ARRAYS, **_OF_NEURONS}
     known = {f"sites/{k:04}/{name}": (k, kind) for k in range(len(sites)) for name, kind in beside.items()}
     for path in document["beside"]:
         if path not in known:
@@ -158,6 +180,9 @@ def from_plain(document: Mapping[str, Any], arrays: Mapping[str, Array]) -> Reco
         if fault is not None:
             raise RecordingError(f"the array {printable(path)} is {fault}")
     count = len(document["sites"])
+    of_neurons: dict[str, Any] = {
+        name: tuple(arrays.get(f"sites/{k:04}/{name}") for k in range(count)) for name in _OF_NEURONS
+    }
     try:
         return Recording(
             **{name: document[name] for name in ("checkpoint", "data", "settings", "replay")},
@@ -167,7 +192,8 @@ def from_plain(document: Mapping[str, Any], arrays: Mapping[str, Array]) -> Reco
                 Site.from_dict(plain, **{name: arrays.get(f"sites/{k:04}/{name}") for name in ARRAYS})
                 for k, plain in enumerate(document["sites"])
             ),
-            unchanged=tuple(arrays.get(f"sites/{k:04}/unchanged") for k in range(count)),
+            **of_neurons,
+            certificates=dict(document.get("certificates", {})),
             splits={name: _split(name, document["splits"][name], arrays) for name in document["splits"]},
         )
     except (NlaError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -239,7 +265,16 @@ def merge(recordings: Sequence[Recording]) -> Recording:
         replay=_combined([r.replay for r in ordered], _SUMMED),
         notes=tuple(dict.fromkeys(note for r in ordered for note in r.notes)),
         unchanged=first.unchanged,
+        weights=next((r.weights for r in ordered if any(w is not None for w in r.weights)), ()),
+        **_proved(ordered),
     )
+
+
+def _proved(recordings: Sequence[Recording]) -> dict[str, Any]:
+    """The certificates of the first recording that has any: they speak of the checkpoint, not of samples."""
+    names = ("certificates", "certificate", "certificate_bound")
+    having = next((r for r in recordings if r.certificates), None)
+    return {} if having is None else {name: getattr(having, name) for name in names}
 
 
 def _place(recording: Recording) -> tuple[list[int], ...]:

@@ -19,6 +19,7 @@ _TYPES: dict[str, type] = {
     **dict.fromkeys(("checkpoint", "data", "settings", "replay", "splits"), dict),
     **dict.fromkeys(("notes", "not_understood", "sites", "beside"), list),
 }
+_WHERE_KNOWN = ("certificates",)
 _FACTS: dict[str, dict[str, type]] = {
     "checkpoint": {"path": str, "bytes": int, "parameters": int},
     "data": {"path": str, "samples": int, "held_out_samples": int, "shard": int, "account": str},
@@ -37,10 +38,11 @@ def check_document(document: Mapping[str, Any]) -> None:
     Raises:
         RecordingError: it has not; the message names the first thing that is strange.
     """
-    types = {key: type(value) for key, value in document.items()}
+    types = {key: type(value) for key, value in document.items() if key not in _WHERE_KNOWN}
     if types != _TYPES or document["schema"] != SCHEMA:
         raise RecordingError(f"the document of no recording: it holds {printable(sorted(document))}")
     _check_plain(document)
+    _check_certificates(document)
     _check_facts(document)
     _check_settings(document["settings"])
     sites, splits = document["sites"], document["splits"]
@@ -86,6 +88,19 @@ def _check_facts(document: Mapping[str, Any]) -> None:
     for each in labels if isinstance(labels, list) else [labels]:
         if each is not None and not (isinstance(each, dict) and isinstance(each.get("names"), list)):
             raise RecordingError("the document's data has strange labels")
+
+
+def _check_certificates(document: Mapping[str, Any]) -> None:
+    """Texts, and lists of texts: what proofs of silence speak of, which is this checkpoint."""
+    if "certificates" not in document:
+        return
+    about = document["certificates"]
+    values = list(about.values()) if isinstance(about, dict) else [None]
+    texts = [item for value in values for item in (value if isinstance(value, list) else [value])]
+    if not all(isinstance(text, str) for text in texts):
+        raise RecordingError("the document has strange certificates")
+    if about.get("checkpoint") != document["checkpoint"].get("digest"):
+        raise RecordingError("the document's certificates are of another checkpoint")
 
 
 def _is_fact(value: object, kind: type, single: bool) -> bool:

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nla.errors import ModelError, printable
-from nla.site import Producer, Site
+from nla.graph.incoming import Part, parts
+from nla.site import Site
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -27,7 +28,9 @@ def unchanged_neurons(
     Raises:
         ModelError: no weight of the model has its namesake, of the same shape, in the initial checkpoint.
     """
-    flags = {site.name: seen for site in sites if (seen := _site(model, initial, site)) is not None}
+    held = parts(model, sites)
+    known = {site.name: _site(model, initial, site, held.get(site.name, ())) for site in sites}
+    flags = {name: seen for name, seen in known.items() if seen is not None}
     if sites and not flags:
         names = ", ".join(printable(p.weight) for site in sites[:3] for p in site.producers[:1])
         raise ModelError(
@@ -37,27 +40,16 @@ def unchanged_neurons(
     return flags
 
 
-def _site(model: onnx_ir.Model, initial: onnx_ir.Model, site: Site) -> Flags | None:
-    if not site.producers or site.unit_size != 1:
-        return None
+def _site(model: onnx_ir.Model, initial: onnx_ir.Model, site: Site, held: Sequence[Part]) -> Flags | None:
+    """Whether each neuron's slice of every part is what it was; None where a part cannot be told."""
     same = np.ones(site.neurons, np.bool_)
-    for producer in site.producers:
-        seen = _producer(model, initial, producer, site.neurons)
+    for part in held:
+        pair = weight_of(model, part.name), weight_of(initial, part.name)
+        seen = _equal_slices(*pair, part.axis, part.first, site.neurons)
         if seen is None:
             return None
         same &= seen
-    return same
-
-
-def _producer(model: onnx_ir.Model, initial: onnx_ir.Model, producer: Producer, neurons: int) -> Flags | None:
-    """Whether each neuron's slice of the weight, and its bias, is what it was."""
-    weights = _weight(model, producer.weight), _weight(initial, producer.weight)
-    flags = _equal_slices(*weights, producer.weight_axis, producer.channel_offset, neurons)
-    if flags is None or producer.bias is None:
-        return flags
-    biases = _weight(model, producer.bias), _weight(initial, producer.bias)
-    same_bias = _equal_slices(*biases, -1, producer.channel_offset, neurons)
-    return None if same_bias is None else flags & same_bias
+    return same if held else None
 
 
 def _equal_slices(
@@ -70,7 +62,8 @@ def _equal_slices(
     return flags
 
 
-def _weight(model: onnx_ir.Model, name: str) -> NDArray[Any] | None:
+def weight_of(model: onnx_ir.Model, name: str) -> NDArray[Any] | None:
+    """The values of an initializer or a Constant node; None where the name is neither's."""
     value = model.graph.initializers.get(name)
     if value is not None and value.const_value is not None:
         return value.const_value.numpy()

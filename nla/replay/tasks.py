@@ -21,6 +21,7 @@ from nla.checkpoint.built import BuiltCheckpoint
 from nla.checkpoint.onnx_file import OnnxCheckpoint
 from nla.checkpoint.safetensors_source import looks_like_safetensors
 from nla.errors import DataError, ModelError, UsageError, one_line
+from nla.graph.digests import weight_digests
 from nla.graph.find import find_sites
 from nla.graph.prepare import Prepared, prepare
 from nla.graph.unchanged import unchanged_neurons
@@ -42,7 +43,7 @@ _REPORTS_A_SECOND = 5.0
 @names_files
 def survey(arguments: Arguments, arrays: Arrays, report: Report) -> tuple[dict[str, Any], dict[str, Array]]:
     """The sites of a checkpoint: `Survey.to_plain`."""
-    checkpoint, constants = _open(arguments, arrays, report)
+    checkpoint, constants = checkpoint_given(arguments, arrays, report)
     prepared = prepare(checkpoint, constants)
     report({"phase": "looking for sites"})
     return _found(checkpoint, prepared, arguments).to_plain()
@@ -55,8 +56,8 @@ def inspect(arguments: Arguments, arrays: Arrays, report: Report) -> tuple[dict[
     Raises:
         ModelError, DataError, UsageError: what was given cannot be used.
     """
-    settings = _settings(arguments)
-    checkpoint, constants = _open(arguments, arrays, report)
+    settings = settings_given(arguments)
+    checkpoint, constants = checkpoint_given(arguments, arrays, report)
     prepared = prepare(checkpoint, constants)
     report({"phase": "reading the data"})
     options = options_given(arguments, arrays, checkpoint)
@@ -85,12 +86,17 @@ def inspect(arguments: Arguments, arrays: Arrays, report: Report) -> tuple[dict[
     before = _initial(initial, arguments["construction"]) if initial else None
     unchanged = None if before is None else unchanged_neurons(prepared.model, before, found.sites)
     made = _recording(found, data, splits, settings, arguments, time.monotonic() - begin, unchanged)
+    digests = weight_digests(prepared.model, found.sites)
+    made = replace(made, weights=tuple(digests.get(site.name) for site in found.sites))
     if shapes:
         made.data["shapes"] = {name: list(shape) for name, shape in shapes.items()}
     return recording.to_plain(made)
 
 
-def _open(arguments: Arguments, arrays: Arrays, report: Report) -> tuple[OnnxCheckpoint, dict[str, Any]]:
+def checkpoint_given(
+    arguments: Arguments, arrays: Arrays, report: Report
+) -> tuple[OnnxCheckpoint, dict[str, Any]]:
+    """The checkpoint, opened, and the inputs that are set. Raises ModelError."""
     report({"phase": "reading the model"})
     constants = {**arguments["constants"], **under("constant/", arrays)}
     progress = throttled(report)  # hashing a large file is silent otherwise, and silence is taken for a hang
@@ -204,7 +210,8 @@ def _key(found: Survey, data: Calibration, arguments: Arguments) -> str:
     )
 
 
-def _settings(arguments: Arguments) -> Settings:
+def settings_given(arguments: Arguments) -> Settings:
+    """How it is to be replayed. Raises UsageError."""
     criteria = arguments["criteria"]
     batch = arguments["batch_size"]
     if batch != "auto" and not (isinstance(batch, int) and batch >= 1):
@@ -264,7 +271,7 @@ def _recording(
     return recording.Recording(
         checkpoint={**found.checkpoint, "parameters": found.parameters},
         data=_data(data, splits),
-        settings=_agreed(found, data, settings, arguments),
+        settings=agreed(data, settings, arguments),
         sites=found.sites,
         not_understood=found.not_understood,
         splits={
@@ -289,7 +296,7 @@ def _data(data: Calibration, splits: Mapping[str, tuple[Calibration, SplitResult
     }
 
 
-def _agreed(found: Survey, data: Calibration, settings: Settings, arguments: Arguments) -> dict[str, Any]:
+def agreed(data: Calibration, settings: Settings, arguments: Arguments) -> dict[str, Any]:
     """What must be the same for two recordings to merge."""
     names = () if data.labels is None else data.labels.names
     return {

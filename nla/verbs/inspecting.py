@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -97,6 +97,11 @@ def inspect(
     histogram: str = "sample",
     pre_activations: bool = False,
     initial: StrPath | None = None,
+    certify: bool = False,
+    domain: str | None = None,
+    box: str | Sequence[str] = (),
+    ranges: StrPath | None = None,
+    time_budget: float | None = 60.0,
     memory_limit: int | None = None,
     time_limit: float | None = None,
     in_process: bool = False,
@@ -140,6 +145,12 @@ def inspect(
         histogram: 'sample' or 'exact', likewise.
         pre_activations: observe z at every site, at the price of a second pass.
         initial: the checkpoint before training: a neuron unchanged since then is `born`.
+        certify: prove of every dead neuron that it is silent for all inputs of a domain, or find one that wakes it:
+            the column `certificate`. See `nla.certify`, also for the next four.
+        domain: of the proof; by default the range of each element over the data.
+        box: ranges of inputs.
+        ranges: a file of ranges.
+        time_budget: seconds that proofs may take.
         memory_limit: bytes that the child process may take.
         time_limit: seconds that it may take.
         in_process: work in this process, without limits.
@@ -161,6 +172,7 @@ def inspect(
                 **{"held_out": held_out or None, "inputs": inputs or None, **dict(image or {})},
                 **{"tokenizer": tokenizer, "max_length": max_length, "exclude_bos": exclude_bos or None},
                 **{"processor": processor, "initial": initial, "pre_activations": pre_activations or None},
+                "certify": certify or None,
                 "effective_rank": None if effective_rank == "sample" else effective_rank,
                 "histogram": None if histogram == "sample" else histogram,
                 "batch_size": None if batch_size == "auto" else batch_size,
@@ -177,7 +189,7 @@ def inspect(
             progress=progress,
             verbose=verbose,
         )
-    parcel, work = Parcel(), _work_folder(output)
+    parcel = Parcel()
     parcel.arguments.update(
         model=os.fspath(model),
         include=list(include),
@@ -191,7 +203,6 @@ def inspect(
         pre_activations=pre_activations,
         initial=None if initial is None else os.fspath(initial),
         construction=Construction.of(graph, layers, activation).given(),
-        work=None if work is None else os.fspath(work),
     )
     parcel.put_data(data)
     parcel.put_options(
@@ -213,12 +224,63 @@ def inspect(
         )
     )
     parcel.put_constants(constants)
+    if not certify and (domain is not None or box or ranges is not None):
+        raise UsageError("a domain is for proofs: ask for them with certify, or leave the domain out")
+
+    def prove(seen: recording.Recording) -> recording.Recording:
+        from nla.verbs.certifying import beside
+
+        return beside(
+            seen,
+            parcel,
+            thresholds,
+            domain=domain,
+            box=box,
+            ranges=ranges,
+            time_budget=time_budget,
+            limits=limits,
+            in_process=in_process,
+            progress=progress,
+            verbose=verbose,
+        )
+
+    return judged(
+        recorded(
+            parcel,
+            output,
+            limits,
+            in_process=in_process,
+            progress=progress,
+            verbose=verbose,
+            then=prove if certify else None,
+        ),
+        thresholds,
+    )
+
+
+def recorded(
+    parcel: Parcel,
+    output: StrPath | None,
+    limits: Limits,
+    *,
+    in_process: bool = False,
+    progress: Progress | None = None,
+    verbose: bool = False,
+    then: Callable[[recording.Recording], recording.Recording] | None = None,
+) -> recording.Recording:
+    """What the replay of a parcel leaves, written to `output` where that is given; raises as `inspect` does.
+
+    `then` adds to it before it is written.
+    """
+    work = _work_folder(output)
+    parcel.arguments["work"] = None if work is None else os.fspath(work)
     with _resumable(work):
         plain = parcel.run("nla.replay.tasks:inspect", limits, progress, in_process, verbose)
         seen = recording.from_plain(*plain)
+        seen = seen if then is None else then(seen)
         if output is not None:
             recording.write(seen, Path(output))
-    return judged(seen, thresholds)
+    return seen
 
 
 def replayed(

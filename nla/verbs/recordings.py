@@ -12,6 +12,7 @@ import numpy as np
 from nla import recording
 from nla.errors import UsageError
 from nla.isolation import Limits
+from nla.lifecycle.certified import Certified, with_certificates
 from nla.lifecycle.criteria import Criteria
 from nla.lifecycle.inspection import judge
 from nla.lifecycle.table import NeuronTable, neuron_table
@@ -150,7 +151,7 @@ def judged(seen: recording.Recording, criteria: Criteria, *, ranks: bool = True)
         for site, flags in zip(seen.sites, seen.unchanged, strict=False)
         if flags is not None
     }
-    return judge(
+    inspection = judge(
         seen.sites,
         splits["calibration"],
         splits.get("held_out"),
@@ -162,6 +163,15 @@ def judged(seen: recording.Recording, criteria: Criteria, *, ranks: bool = True)
         notes=seen.notes,
         unchanged=unchanged or None,
     )
+    return with_certificates(inspection, _certified(seen))
+
+
+def _certified(seen: recording.Recording) -> Certified:
+    """What the recording holds of proofs."""
+    names = [site.name for site in seen.sites]
+    verdicts = {name: v for name, v in zip(names, seen.certificate, strict=False) if v is not None}
+    bounds = {name: b for name, b in zip(names, seen.certificate_bound, strict=False) if b is not None}
+    return Certified(seen.certificates, verdicts, bounds)
 
 
 def _constants(settings: Mapping[str, Any]) -> dict[str, Any]:

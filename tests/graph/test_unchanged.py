@@ -9,6 +9,7 @@ import pytest
 from onnx import numpy_helper
 
 from nla.errors import ModelError
+from nla.graph.digests import weight_digests
 from nla.graph.find import find_sites
 from nla.graph.unchanged import unchanged_neurons
 
@@ -70,3 +71,38 @@ def test_another_network_is_refused() -> None:
     sites, _ = find_sites(model)
     with pytest.raises(ModelError, match="shares no weight"):
         unchanged_neurons(model, other, sites)
+
+
+BESIDE = """
+<ir_version: 9, opset_import: ["" : 17]>
+net (float[n,3] x) => (float[n,2] y)
+<float[3,4] w0, float[4] b0, float[4] scale, float[4] shift, float[4] mean, float[4] variance, float[4,2] w1>
+{
+  p = MatMul (x, w0)
+  q = Add (b0, p)
+  z = BatchNormalization (q, scale, shift, mean, variance)
+  a = Relu (z)
+  y = MatMul (a, w1)
+}
+"""
+
+
+@pytest.mark.parametrize("moved", ["w0", "b0", "scale", "shift", "mean", "variance"])
+def test_a_bias_that_a_node_of_its_own_adds_and_a_batch_norm_count_too(moved: str) -> None:
+    rng = np.random.default_rng(1)
+    shapes = {"w0": (3, 4), "w1": (4, 2), **dict.fromkeys(("b0", "scale", "shift", "mean", "variance"), (4,))}
+    values = {name: rng.random(shape).astype(np.float32) for name, shape in shapes.items()}
+    models = []
+    for change in (False, True):
+        proto = onnx.parser.parse_model(BESIDE)
+        del proto.graph.initializer[:]
+        for name, value in values.items():
+            held = value.copy()
+            if change and name == moved:
+                held[..., 2] += 1
+            proto.graph.initializer.append(numpy_helper.from_array(held, name))
+        models.append(ir.from_proto(proto))
+    sites, _ = find_sites(models[1])
+    assert unchanged_neurons(models[1], models[0], sites)["a"].tolist() == [True, True, False, True]
+    before, after = (weight_digests(model, sites)["a"] for model in models)
+    assert (before == after).tolist() == [True, True, False, True]

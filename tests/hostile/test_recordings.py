@@ -54,6 +54,16 @@ def array(name: str, make: Callable[[Any], Any]) -> Callable[[Document, dict[str
     return change
 
 
+def proved(document: Document, arrays: dict[str, Any]) -> None:
+    """Proofs with texts and verdicts that nla does not write."""
+    neurons = document["sites"][0]["neurons"]
+    digest = document["checkpoint"]["digest"]
+    document["certificates"] = {"checkpoint": digest, "text": "\x1b[31m", "methods": ["\n"]}
+    names = ["sites/0000/certificate", "sites/0000/certificate_bound"]
+    arrays[names[0]], arrays[names[1]] = np.full(neurons, 200, np.uint8), np.full(neurons, np.nan)
+    document["beside"] = sorted([*document["beside"], *names])
+
+
 def nested(depth: int) -> Any:
     value: Any = 0
     for _ in range(depth):
@@ -62,6 +72,7 @@ def nested(depth: int) -> Any:
 
 
 FIRED = "sites/0000/calibration/firing.fired"
+WEIGHTS = "sites/0000/weights"
 REFUSED = {
     "no firing threshold": (drop("settings", "firing_threshold"), "no firing_threshold"),
     "no flat derivative": (drop("settings", "flat_derivative"), "no flat_derivative"),
@@ -97,6 +108,15 @@ REFUSED = {
     "counts below zero": (array(FIRED, lambda fired: fired - 1000), "negative"),
     "counts that are floats": (array(FIRED, lambda fired: fired.astype(float)), "expected int64"),
     "counts of fewer neurons": (array(FIRED, lambda fired: fired[:-1]), "expected int64"),
+    "digests that are floats": (array(WEIGHTS, lambda weights: weights.astype(float)), "expected uint64"),
+    "digests of fewer neurons": (array(WEIGHTS, lambda weights: weights[:-1]), "expected uint64"),
+    "digests that are not there": (lambda _, arrays: arrays.pop(WEIGHTS), "missing|members"),
+    "certificates that are a number": (put("certificates", value=3), "strange certificates|no recording"),
+    "certificates of numbers": (put("certificates", value={"text": 3}), "strange certificates"),
+    "certificates of another checkpoint": (
+        put("certificates", value={"checkpoint": "0" * 64, "text": "any input"}),
+        "of another checkpoint",
+    ),
     "samples twice": (
         array("splits/calibration/ranges", lambda ranges: np.concatenate([ranges, ranges])),
         "increasing ranges",
@@ -108,6 +128,7 @@ READ = {
     "counts near the end of int64": array(FIRED, lambda fired: fired + 2**62),
     "moments that are nan": array("sites/0000/calibration/moments.mean", lambda mean: mean * np.nan),
     "no samples": array("sites/0000/calibration/firing.samples", lambda samples: samples * 0),
+    "strange proofs": proved,
     "strange notes": put("notes", value=["\x1b[31m\n" * 100]),
     "paths as merged recordings have them": put("checkpoint", "path", value=["a.onnx", "b.onnx"]),
 }
