@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
-from making import compressed, dense, sequence, spatial
+from making import compressed, dense, sequence, series, spatial
 from making.story import trim, write
 
 ROOT = Path(__file__).resolve().parent
@@ -48,14 +49,45 @@ def row(expected: dict[str, Any]) -> str:
     return f"| {' | '.join(map(str, cells))} |"
 
 
+def series_section(expected: dict[str, Any]) -> str:
+    """The README's chapter on the series."""
+    samples, first = expected["samples"], expected["trained_on"]
+    about = (
+        f"{series.TELLS}. One network with three hidden layers of 32, as initialised (`epoch00.onnx`) and after "
+        f"each of {series.EPOCHS} epochs; data that suit all checkpoints, {samples:,} samples, of which the first "
+        f"{first:,} were trained on; and in `accuracy.csv` the accuracy on the others. The runs in `leaky_relu/` "
+        "and `elu/` differ in the activation only, and have the same data. `expected/series/` says which neurons "
+        "are dead in each checkpoint, and how many died, revived or stayed as they were from one to the next."
+    )
+    return f"""
+## `{series.NAME}`: a training run, epoch by epoch
+
+{textwrap.fill(about, 112, break_on_hyphens=False)}
+
+    cd sample_models/{series.NAME}
+    nla track epoch*.onnx --data data.npz
+    nla compare epoch12.onnx leaky_relu/epoch12.onnx elu/epoch12.onnx --data data.npz --columns accuracy.csv
+
+{series.table(expected)}
+
+What is dead in the first layer stays so, because its inputs never change; deeper, some fire again, because the
+layers below them move.
+"""
+
+
 def main(names: list[str]) -> None:
     """Builds the named stories, or all of them, and writes the README from all that is expected."""
     (ROOT / "expected").mkdir(exist_ok=True)
-    for name in names or STORIES:
-        write(trim(STORIES[name]()), ROOT)
+    for name in names or [*STORIES, series.NAME]:
+        if name == series.NAME:
+            series.build(ROOT)
+        else:
+            write(trim(STORIES[name]()), ROOT)
     written = [ROOT / "expected" / f"{name}.json" for name in STORIES]
     rows = [row(json.loads(path.read_text())) for path in written if path.exists()]
-    (ROOT / "README.md").write_text(README + "\n".join(rows) + "\n")
+    told = ROOT / "expected" / "series" / f"{series.NAME}.json"
+    chapter = series_section(json.loads(told.read_text())) if told.exists() else ""
+    (ROOT / "README.md").write_text(README + "\n".join(rows) + "\n" + chapter)
     print("\n".join(rows))
 
 

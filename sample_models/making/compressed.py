@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from making.data import digits
-from making.dense import dense_sites, healthy_layers, relu_text, trained, with_read_out
+from making.dense import dense_sites, healthy_layers, mlp_text, trained, with_read_out
 from making.graphs import layer_weights, model
 from making.reference import dense
 from making.story import Site, Story
@@ -101,7 +101,7 @@ def fp16() -> Story:
     exact = [(w.astype(np.float64), b.astype(np.float64)) for w, b in half]
     seen = dense(exact, "Relu", x.astype(np.float64))
     sites = dense_sites(seen, ["/fc1/Relu", "/fc2/Relu"], "Relu", [{"dead": [6, 16, 26]}, {}])
-    proto = model(relu_text("fp16", 2).replace("float[", "float16["), layer_weights(half))
+    proto = model(mlp_text("fp16", 2).replace("float[", "float16["), layer_weights(half))
     story = Story(
         "fp16", "float16 throughout; 3 dead", proto, {"x": x.astype(np.float16), "y": y}, sites, seen[-1][0]
     )

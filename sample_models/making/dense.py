@@ -18,13 +18,13 @@ BLANK_PIXELS = (0, 32, 39)
 """Pixels that are zero in all 1,797 digits."""
 
 
-def relu_text(name: str, hidden: int) -> str:
-    """An MLP of Gemm and Relu in ONNX text; `/fc1/Relu` is the first site."""
+def mlp_text(name: str, hidden: int, operator: str = "Relu") -> str:
+    """An MLP of Gemm and the activation `operator` in ONNX text; `/fc1/Relu` is the first site."""
     lines, last = [], "x"
     for k in range(1, hidden + 1):
         lines += [f'"/fc{k}/Gemm" = Gemm <transB = 1> ({last}, "fc{k}.weight", "fc{k}.bias")']
-        lines += [f'"/fc{k}/Relu" = Relu ("/fc{k}/Gemm")']
-        last = f'"/fc{k}/Relu"'
+        last = f'"/fc{k}/{operator}"'
+        lines += [f'{last} = {operator} ("/fc{k}/Gemm")']
     lines += [f'logits = Gemm <transB = 1> ({last}, "fc{hidden + 1}.weight", "fc{hidden + 1}.bias")']
     return f"{name} (float[n, 64] x) => (float[n, 10] logits) {{ {chr(10).join(lines)} }}"
 
@@ -51,7 +51,7 @@ def relu_story(
     hidden = len(layers) - 1
     seen = dense(layers, "Relu", x.astype(np.float64))
     names = [f"/fc{k}/Relu" for k in range(1, hidden + 1)]
-    proto = model(relu_text(name, hidden), layer_weights(layers))
+    proto = model(mlp_text(name, hidden), layer_weights(layers))
     return Story(name, tells, proto, {"x": x, "y": y}, dense_sites(seen, names, "Relu", planted), seen[-1][0])
 
 
@@ -166,7 +166,7 @@ def shared_initializers() -> Story:
     layers = with_read_out([layers[0], shared, shared, layers[1]], "Relu")
     x, y = digits()
     seen = dense(layers, "Relu", x.astype(np.float64))
-    text = relu_text("shared_initializers", 3).replace('"fc3.', '"fc2.')
+    text = mlp_text("shared_initializers", 3).replace('"fc3.', '"fc2.')
     weights = {k: v for k, v in layer_weights(layers).items() if not k.startswith("fc3")}
     names = [f"/fc{k}/Relu" for k in (1, 2, 3)]
     sites = dense_sites(seen, names, "Relu", [{}, {"dead": [4, 20]}, {"dead": [4, 20]}])

@@ -34,6 +34,8 @@ def gelu_slope(z: Floats) -> Floats:
 
 ACTIVATIONS: dict[str, tuple[Callable[[Floats], Floats], Callable[[Floats], Floats]]] = {
     "Relu": (lambda z: np.maximum(z, 0), lambda z: (z > 0).astype(np.float64)),
+    "LeakyRelu": (lambda z: np.where(z > 0, z, 0.01 * z), lambda z: np.where(z > 0, 1, 0.01)),
+    "Elu": (lambda z: np.where(z > 0, z, np.expm1(np.minimum(z, 0))), lambda z: np.exp(np.minimum(z, 0))),
     "Tanh": (np.tanh, lambda z: 1 - np.tanh(z) ** 2),
     "Gelu": (gelu, gelu_slope),
     "Identity": (lambda z: z, np.ones_like),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,11 @@ Bools = NDArray[np.bool_]
 
 DORMANT_AT_MOST = 0.025  # dormancy score; Sokar et al. 2023
 SATURATED_SHARE = 0.99  # of positions with |φ′| <= 0.01
-TANH_FLAT = np.sqrt(0.99)  # |tanh| from which 1 - tanh² <= 0.01
-SATURATING = ("Tanh",)
+FLAT: dict[str, Callable[[Floats], Bools]] = {
+    "Tanh": lambda a: np.abs(a) >= np.sqrt(0.99),  # 1 - tanh² <= 0.01
+    "Elu": lambda a: a <= -0.99,  # the slope is a + 1 there
+}
+"""Where |φ′| <= 0.01, told from a."""
 PROVENANCE = "numpy float64 over all of data.npz (sample_models/build.py); `planted` by construction"
 EXACT_ZERO = ("Relu",)  # φ that are zero on a half-line: dead means exactly zero
 BORDERLINE = 1e-5  # float32 may round |z| below this share of the neuron's largest |z| to either side of zero
@@ -94,8 +98,8 @@ def units_by_state(site: Site) -> dict[str, list[int]]:
         f"{site.name}: nearly constant neurons {np.flatnonzero(extent < 1e-4)}"
     )
     saturated = np.zeros_like(dead)
-    if site.activation in SATURATING:
-        share = (np.abs(rows) >= TANH_FLAT).mean(0)
+    if site.activation in FLAT:
+        share = FLAT[site.activation](rows).mean(0)
         saturated = rest & (share >= SATURATED_SHARE)
         assert not ((share > 0.98) & (share < 0.995) & rest).any(), f"{site.name}: borderline saturation"
     score = np.abs(rows).mean(0) / (np.abs(rows).mean() or 1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -74,17 +75,36 @@ def train_mlp(
     epochs: int = 30,
     seed: int = 0,
 ) -> Layers:
-    """An MLP with ten outputs trained by Adam on batches of 32; float32 values held as float64."""
+    """An MLP with ten outputs after so many `epochs`; float32 values held as float64."""
+    *_, last = training(x, y, hidden, activation, learning_rate=learning_rate, epochs=epochs, seed=seed)
+    return last
+
+
+def training(
+    x: NDArray[np.float32],
+    y: NDArray[np.int64],
+    hidden: list[int],
+    activation: str,
+    *,
+    learning_rate: float,
+    epochs: int,
+    seed: int,
+) -> Iterator[Layers]:
+    """An MLP with ten outputs as initialised, then after each epoch of Adam on batches of 32.
+
+    float32 values held as float64; training itself goes on in float64.
+    """
     rng = np.random.default_rng(seed)
     layers = initialise([x.shape[1], *hidden, 10], rng)
     adam, wide = Adam(learning_rate), x.astype(np.float64)
     parameters = [p for layer in layers for p in layer]
+    yield [(float32(w), float32(b)) for w, b in layers]
     for _ in range(epochs):
         order = rng.permutation(len(x))
         for begin in range(0, len(x) - 31, 32):
             rows = order[begin : begin + 32]
             adam.update(parameters, gradients(layers, activation, wide[rows], y[rows]))
-    return [(float32(w), float32(b)) for w, b in layers]
+        yield [(float32(w), float32(b)) for w, b in layers]
 
 
 def read_out(features: Floats, y: NDArray[np.int64], strength: float = 1e-3) -> tuple[Floats, Floats]:
