@@ -42,15 +42,22 @@ _PLAIN = str.maketrans("…·—–─│×′█▓▒░▪▫", "~.---|x'#=+-
 )
 
 
+_COMMAND = re.compile(r"^(\s*):(?=:)|#(?=#\w*\[)", re.MULTILINE)
+"""What hosted CIs read as a command to them: a line that begins with ::, and ##[ or ##vso[ anywhere."""
+
 RULES = Box("    \n    \n ── \n    \n    \n ── \n    \n    \n", ascii=True)
 """Lines under the head and over the foot of a table, nothing else; `_Stream` writes them in ASCII too."""
 
 
 class _Stream(io.TextIOBase):
-    """`target`, with a full disk as a clear line and plain characters where its encoding has no others."""
+    """`target`, with a full disk as a clear line and plain characters where its encoding has no others.
+
+    Text for people (`trim`) holds names from files: none of it is left that a hosted CI would obey.
+    """
 
     def __init__(self, target: TextIO, trim: bool) -> None:
         self._target = target
+        self._for_people = trim
         self._trim = trim and not target.isatty()
         self._unicode = (target.encoding or "utf-8").lower().replace("-", "").startswith("utf")
 
@@ -66,6 +73,7 @@ class _Stream(io.TextIOBase):
 
     def write(self, text: str) -> int:
         text = re.sub(r" +$", "", text, flags=re.MULTILINE) if self._trim else text
+        text = _COMMAND.sub(_disarmed, text) if self._for_people else text
         try:
             return self._target.write(text if self._unicode else text.translate(_PLAIN))
         except BrokenPipeError:
@@ -80,6 +88,12 @@ class _Stream(io.TextIOBase):
             raise
         except OSError as fault:
             raise OutputError(f"cannot write to standard output: {fault.strerror}") from fault
+
+
+def _disarmed(found: re.Match[str]) -> str:
+    """Its first mark escaped, as control characters are."""
+    mark = found.group()[-1]
+    return f"{found.group()[:-1]}\\x{ord(mark):02x}"
 
 
 def stream(target: TextIO | None = None, trim: bool = False) -> Any:
