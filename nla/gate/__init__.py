@@ -1,0 +1,1 @@
+"""The gate: rules about runs, and whether they hold."""
