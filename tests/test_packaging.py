@@ -67,4 +67,8 @@ def test_the_schemas_and_the_type_marker_are_shipped(tmp_path):
     schemas = {f"nla/schemas/{path.name}" for path in (ROOT / "schemas").glob("*.json")}
     assert schemas
     assert schemas <= names
+    parts = ("*.css", "*.js", "*.jinja")
+    pages = {str(path.relative_to(ROOT)) for kind in parts for path in (ROOT / "nla").rglob(kind)}
+    assert "nla/rendering/page/templates/page.html.jinja" in pages
+    assert pages <= names
     assert not [name for name in names if name.startswith(("tests/", "sample_models/"))]
