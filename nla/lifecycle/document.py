@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from nla.lifecycle.certified import counts
 from nla.lifecycle.plain import plain
 from nla.lifecycle.results import FLAGS, Inspection, SiteResult
 from nla.lifecycle.special import joint_upper_bound
@@ -38,6 +39,8 @@ def document(inspection: Inspection, *, neurons: bool = False) -> dict[str, Any]
         "replay": inspection.replay,
         "notes": inspection.notes,
     }
+    if inspection.certificates:
+        whole["certificates"] = {**inspection.certificates, "dead": counts(inspection.sites)}
     return {key: plain(value) for key, value in whole.items()}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,10 @@ from nla.lifecycle.criteria import Criteria
 from nla.lifecycle.special import joint_upper_bound
 from nla.site import NotUnderstood, Site
 from nla.statistics.measurements import SiteMeasurements
+
+if TYPE_CHECKING:
+    import pandas
+    import pyarrow
 
 STATES = ("dead", "constant", "saturated", "dormant", "born", "specialised", "active", "unknown")
 FLAGS = ("linear", "near_dead", "starved", "polysemantic", "nonfinite")
@@ -84,6 +88,8 @@ class Inspection:
     living: dict[str, Any] = field(default_factory=dict)
     """Living data (trainability paper): killed samples by site, dead layers, whether the network is dead."""
     notes: tuple[str, ...] = ()
+    certificates: dict[str, Any] = field(default_factory=dict)
+    """What proofs of silence speak of, see `nla.lifecycle.certified`; empty where none were sought."""
 
     def __getitem__(self, name: str) -> SiteResult:
         """The site of that name.
@@ -109,6 +115,38 @@ class Inspection:
         if not samples:
             return float("nan")
         return joint_upper_bound(self.summary["neurons"], min(samples), self.criteria.confidence_alpha)
+
+    def to_dict(self, *, neurons: bool = False) -> dict[str, Any]:
+        """The document that `--json` writes, of plain values; with `neurons`, a row for each neuron in it."""
+        from nla.lifecycle.document import document
+
+        return document(self, neurons=neurons)
+
+    def to_pandas(self, per: Literal["neuron", "site"] = "neuron") -> pandas.DataFrame:
+        """A row for each neuron, with the columns of `nla neurons`, or a row for each site.
+
+        Raises:
+            MissingExtraError: pandas is not installed; nla does not bring it.
+        """
+        from nla.lifecycle import frames
+
+        return frames.to_pandas(frames.columns_of(self, per))
+
+    def to_arrow(self, per: Literal["neuron", "site"] = "neuron") -> pyarrow.Table:
+        """As `to_pandas`, for Arrow; digests and criteria are in the metadata of its schema.
+
+        Raises:
+            MissingExtraError: pyarrow, the extra `arrow`, is not installed.
+        """
+        from nla.lifecycle import frames
+
+        return frames.to_arrow(frames.columns_of(self, per), frames.provenance(self, per))
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: totals, a row for each site, what was found."""
+        from nla.lifecycle.notebook import inspection_html
+
+        return inspection_html(self)
 
 
 def path_of(described: Mapping[str, Any]) -> str:

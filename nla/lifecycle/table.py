@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nla.errors import UsageError, printable
+from nla.lifecycle import frames
 from nla.lifecycle.results import FLAGS, STATES, Inspection, SiteResult
+
+if TYPE_CHECKING:
+    import pandas
+    import pyarrow
 
 IDENTITY = ("site", "index", "state", "flags")
 EVIDENCE = (
@@ -42,6 +47,8 @@ class NeuronTable:
     columns: dict[str, NDArray[Any]]
     """By name, in the order of the columns. `site`, `state`: str; `index`: int64; `flags`: tuples of str; the
     evidence: float64, where NaN is 'not known', int64 or str."""
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """Where the numbers come from: schema, checkpoint and data with their digests, criteria; plain values."""
 
     def __len__(self) -> int:
         return len(self.columns["site"])
@@ -51,6 +58,32 @@ class NeuronTable:
         names = list(self.columns)
         for values in zip(*(column.tolist() for column in self.columns.values()), strict=True):
             yield {name: _known_value(value) for name, value in zip(names, values, strict=True)}
+
+    def head(self, rows: int) -> NeuronTable:
+        """The first so many rows."""
+        return NeuronTable({name: column[:rows] for name, column in self.columns.items()}, self.about)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """As a frame: sites and states are categories, counts nullable integers, flags tuples.
+
+        Raises:
+            MissingExtraError: pandas is not installed; nla does not bring it.
+        """
+        return frames.to_pandas(self.columns)
+
+    def to_arrow(self) -> pyarrow.Table:
+        """As an Arrow table; digests and criteria are in the metadata of its schema.
+
+        Raises:
+            MissingExtraError: pyarrow, the extra `arrow`, is not installed.
+        """
+        return frames.to_arrow(self.columns, self.about)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the first rows."""
+        from nla.lifecycle.notebook import neurons_html
+
+        return neurons_html(self)
 
 
 def neuron_table(
@@ -76,7 +109,7 @@ def neuron_table(
     }
     for name in _evidence(results):
         columns[name] = _joined([_column(r, name)[k] for r, k in zip(results, kept, strict=True)], None)
-    return NeuronTable(columns)
+    return NeuronTable(columns, frames.provenance(inspection))
 
 
 def _known_value(value: Any) -> Any:

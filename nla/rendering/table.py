@@ -1,12 +1,13 @@
-"""The rows of `nla neurons`: CSV and JSON with every digit, a table for people."""
+"""The rows of `nla neurons`: CSV, JSON and Parquet with every digit, a table for people."""
 
 from __future__ import annotations
 
 import csv
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, BinaryIO, TextIO
 
+from nla.errors import MissingExtraError
 from nla.lifecycle.table import NeuronTable
 from nla.rendering.strict_json import json_text
 from nla.rendering.terminal import console, painter, stream
@@ -22,12 +23,13 @@ _SHOWN = (
     ("fired_samples", "fired\nsamples"),
     ("rate_upper_bound", "rate\nbelow"),
     ("margin", "\nmargin"),
+    ("certificate", "proved\nsilent"),
 )
 
 
-def print_csv(table: NeuronTable) -> None:
-    """Every column on standard output; numbers with repr precision, an empty cell for what is not known."""
-    writer = csv.writer(stream(), lineterminator="\n")
+def print_csv(table: NeuronTable, out: TextIO | None = None) -> None:
+    """Every column, on standard output or `out`; numbers with repr precision, an empty cell for what is not known."""
+    writer = csv.writer(stream() if out is None else out, lineterminator="\n")
     writer.writerow(table.columns)
     for row in table.rows():
         writer.writerow([cell(value) for value in row.values()])
@@ -49,14 +51,39 @@ def cell(value: Any) -> str:
     return repr(value)
 
 
-def print_json(table: NeuronTable) -> None:
-    """A list of objects, one for each neuron, on standard output; null for what is not known."""
-    out = stream()
+def print_json(table: NeuronTable, out: TextIO | None = None) -> None:
+    """A list of objects, one for each neuron, on standard output or `out`; null for what is not known."""
+    out = stream() if out is None else out
     out.write("[")
     for number, row in enumerate(table.rows()):
         plain = {name: _finite(value) for name, value in row.items()}
         out.write(("," if number else "") + "\n" + json_text(plain, indent=None).rstrip("\n"))
     out.write("\n]\n")
+
+
+def need_parquet() -> None:
+    """Raises MissingExtraError where pyarrow is not installed: before the work, not after it."""
+    try:
+        import pyarrow.parquet  # noqa: F401
+    except ImportError:
+        raise MissingExtraError("Parquet", "arrow") from None
+
+
+def write_parquet(table: NeuronTable, out: BinaryIO) -> None:
+    """Every column as Parquet, with the types of `NeuronTable.to_arrow`, null for what is not known.
+
+    The metadata of the schema hold where the numbers come from. The same table gives the same bytes, from one
+    version of pyarrow.
+
+    Raises:
+        MissingExtraError: pyarrow is not installed.
+    """
+    need_parquet()
+    import pyarrow.parquet
+
+    whole_file = pyarrow.BufferOutputStream()  # pyarrow's errors for a full disk or a closed pipe are its own
+    pyarrow.parquet.write_table(table.to_arrow(), whole_file)
+    out.write(whole_file.getvalue())
 
 
 def _finite(value: Any) -> Any:
@@ -111,11 +138,11 @@ def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _digits(value: Any) -> str:
-    """A number in at most nine characters or so.
+    """A number in at most nine characters or so; a word as it is.
 
     >>> _digits(0.000123456), _digits(12345), _digits(None), _digits(0.25)
     ('0.000123', '12,345', '', '0.25')
     """
-    if value is None:
-        return ""
+    if value is None or isinstance(value, str):
+        return "" if value is None else value
     return count(value) if isinstance(value, int) else f"{value:.3g}"

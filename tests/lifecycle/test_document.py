@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from inspections import inspection, site_result
 from jsonschema import Draft202012Validator
 from measured import FILES, judged, measure, network, site
 
@@ -126,3 +127,9 @@ def test_the_schema_refuses_what_is_not_a_document(path: tuple[Any, ...], value:
         place = place[step]
     place[path[-1]] = value
     assert not Draft202012Validator(SCHEMA).is_valid(plain)
+
+
+def test_an_inspection_gives_its_document():
+    seen = inspection([site_result("relu", {"dead": 2, "active": 1})])
+    assert seen.to_dict() == document(seen)
+    assert [len(site["rows"]) for site in seen.to_dict(neurons=True)["sites"]] == [3]
