@@ -10,6 +10,7 @@ import numpy as np
 from nla.activations import Activation
 
 _REACH, _POINTS = 12.0, 240_001
+_FAR = 100.0
 
 
 def largest_slope(activation: Activation) -> float | None:
@@ -31,7 +32,8 @@ def _largest_slope(activation: Activation) -> float:
     at = z[int(np.argmax(np.abs(activation.derivative(z))))]
     step = z[1] - z[0]
     fine = np.linspace(at - step, at + step, 2001)
-    return float(np.max(np.abs(activation.derivative(np.concatenate([z, fine])))))
+    far = [-_FAR, _FAR]  # where Softplus comes to its 1
+    return float(np.max(np.abs(activation.derivative(np.concatenate([z, fine, far])))))
 
 
 def forward_gain(activation: Activation) -> float | None:

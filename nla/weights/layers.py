@@ -14,6 +14,9 @@ from nla.weights.matrix import Matrix
 from nla.weights.profile import Profile
 from nla.weights.results import LayerWeights
 
+_NORMS = frozenset(
+    ("BatchNormalization", "LayerNormalization", "InstanceNormalization", "GroupNormalization")
+)
 _FEWEST = 16
 """Weights below which no scheme is compared: any would fit."""
 
@@ -52,6 +55,7 @@ def summed_up(
         infinities=seen.infinities,
         mean=seen.total / known,
         std=math.sqrt(seen.squares / known),
+        bias=_bias(weighted, constants),
         largest=seen.largest,
         spectral_norm=norm.value,
         spectral_kind=norm.kind,
@@ -61,6 +65,23 @@ def summed_up(
         nearest=nearest(like, told) if like else (),
         power=told,
     )
+
+
+def _bias(weighted: Weighted, constants: Constants) -> str:
+    """What `LayerWeights.bias` says; where the node has none, an Add that alone reads its output may hold it."""
+    value, output = weighted.bias, weighted.node.outputs[0]
+    readers = output.consumers()
+    if value is None and len(readers) == 1 and query.kind(readers[0]) == "Add":
+        value = next((v for v in query.operands(readers[0]) if v is not output and v in constants), None)
+        output = readers[0].outputs[0] if value is not None else output
+    if value is None:
+        return "none"
+    array = constants.array(value)
+    if array is None:
+        return "unknown"
+    if array.any():
+        return "set"
+    return "normalised" if any(query.kind(node) in _NORMS for node in output.consumers()) else "zero"
 
 
 def _norm(matrix: Matrix, seen: Profile, on_step: Callable[[], None]) -> SpectralNorm:

@@ -44,6 +44,9 @@ class LayerWeights:
     mean: float
     std: float
     """Root mean square about zero: what an initialiser's standard deviation is."""
+    bias: str
+    """'none', 'set', 'zero': all of it; 'normalised': zero, and the output goes to a normalisation, which takes every
+    gradient from it; 'unknown': it is computed."""
     largest: float
     """max |w|; NaN and infinities left out, as everywhere."""
     spectral_norm: float

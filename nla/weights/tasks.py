@@ -48,9 +48,14 @@ def inspect(
     coupling = Coupling(walk)
     sites = assemble(walk, frozenset(arguments["include"]), coupling, norms=False)
     if not sites:
+        more = (
+            ""
+            if "linear" in arguments["include"]
+            else ", and `--include linear` adds layers without an activation"
+        )
         raise ModelError(
             f"{one_line(path)}: no layer of neurons was found whose weights could be told apart; `nla sites` lists "
-            "what was not understood, and `--include linear` adds layers without an activation"
+            f"what was not understood{more}"
         )
     drafts: dict[str, Draft] = {}
     for draft in walk.drafts:

@@ -20,6 +20,7 @@ from nla.theory.slopes import backward_gain, forward_gain, largest_slope
         ("LeakyRelu", 1),
         ("Elu", 1),
         ("Tanh", 1),
+        ("Softplus", 1),
         ("Sigmoid", 0.25),
         ("Gelu", 1.12890),
         ("Swish", 1.09984),

@@ -1,0 +1,1 @@
+"""Figures of theory: one file a kind, drawn from what `nla.theory` computes."""

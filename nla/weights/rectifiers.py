@@ -1,0 +1,304 @@
+"""What the child reads off a checkpoint for `nla theory trainability`: its ReLU layers and the ways through them.
+
+No weight is read. For every tensor two things are followed through the graph: whether it can be negative, and of all
+paths from the data to it the one whose ReLU layers are least in danger. Where data meet in a sum or side by side, one
+living path is enough; where they are multiplied, all of them must live.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from nla.activations import Activation
+from nla.architectures.opening import open_checkpoint
+from nla.errors import ModelError, one_line
+from nla.graph import drafts, query
+from nla.graph.assemble import assemble
+from nla.graph.coupling import Coupling
+from nla.graph.drafts import Draft
+from nla.graph.find import walked
+from nla.graph.prepare import prepare
+from nla.graph.weighted import Weighted
+from nla.site import Site
+from nla.surgery.structure import Structure
+from nla.surgery.weights.inward import inward
+from nla.surgery.weights.way import Dark, Norm, Offset, layers
+from nla.theory.layers import Layer
+from nla.theory.trainability import Placed, Uncovered
+
+Report = Callable[[dict[str, Any]], None]
+
+_NO_DATA = frozenset(
+    ("Shape", "Size", "ConstantOfShape", "RandomNormalLike", "RandomUniformLike", "EyeLike", "Range")
+)
+_BESIDE = frozenset(("Add", "Sub", "Sum", "Mean", "Max", "Concat"))
+"""Operators whose output depends on the data while one operand does."""
+_NEVER_NEGATIVE = frozenset(
+    ("Relu", "Sigmoid", "HardSigmoid", "Softmax", "Softplus", "Abs", "Exp", "Sqrt", "Not", "Equal", "OneHot")
+)
+_SIGN_KEEPING = frozenset(
+    (
+        *("Identity", "Dropout", "Cast", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Expand"),
+        *("Tile", "Slice", "Split", "Gather", "Concat", "MaxPool", "GlobalMaxPool", "AveragePool"),
+        *("GlobalAveragePool", "ReduceMean", "ReduceMax", "ReduceSum", "Add", "Sum", "Mul", "Max"),
+        *("Mean", "Relu", "DepthToSpace", "SpaceToDepth", "QuantizeLinear", "DequantizeLinear"),
+    )
+)
+"""Operators that make nothing negative of operands none of which is."""
+
+
+@dataclass(frozen=True)
+class _Path:
+    """Of the paths from the data to a tensor, the least dangerous; or what all of several must pass."""
+
+    danger: float
+    """Σ -ln(1 - 2^-n) over its layers."""
+    layers: int
+    """A bit for each, by its place among the counted."""
+
+    def __lt__(self, other: _Path) -> bool:
+        return (self.danger, self.layers.bit_count()) < (other.danger, other.layers.bit_count())
+
+
+def read(
+    arguments: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], report: Report
+) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """The rectifiers of a checkpoint in plain values: layers, uncovered, checkpoint, notes.
+
+    Raises:
+        ModelError, UsageError: the checkpoint cannot be used, or has no site.
+    """
+    report({"phase": "reading the model"})
+    checkpoint = open_checkpoint(arguments["model"], **arguments["construction"])
+    constants = {
+        **arguments["constants"],
+        **{name.removeprefix("constant/"): array for name, array in arrays.items()},
+    }
+    prepared = prepare(checkpoint, constants)
+    report({"phase": "looking for sites"})
+    walk = walked(prepared.model)
+    coupling = Coupling(walk)
+    sites = {site.name: site for site in assemble(walk, frozenset(), coupling, norms=False)}
+    structure = Structure(walk, coupling, sites, _by_name(walk.drafts))
+    found = [structure.sites[name] for name in structure.drafts if name in structure.sites]
+    if not found:
+        raise ModelError(
+            f"{one_line(arguments['model'])}: no layer of neurons was found; `nla sites` lists what was not "
+            "understood; for a network that is not yet built give --width and --depth, or --widths"
+        )
+    made = Rectifiers(structure, bool(arguments["non_negative"]), not arguments["no_bias"])
+    placed, uncovered = made.all(found)
+    plain = {
+        "layers": [_plain(each) for each in placed],
+        "uncovered": [each.to_dict() for each in uncovered],
+        "checkpoint": {
+            **checkpoint.describe(),
+            "parameters": prepared.parameters,
+            **arguments["construction"],
+        },
+        "notes": [*prepared.notes, *_shared([site for site in found if rectifies(site.activation)])],
+    }
+    return plain, {}
+
+
+def _shared(sites: Sequence[Site]) -> Iterator[str]:
+    """A note for each weight that makes several of the sites."""
+    made: dict[str, list[str]] = {}
+    for site in sites:
+        for weight in dict.fromkeys(producer.weight for producer in site.producers):
+            made.setdefault(weight, []).append(site.name)
+    for weight, names in made.items():
+        if len(names) > 1:
+            yield f"'{weight}' makes {' and '.join(names)}: the bounds take weights that are shared as drawn apart"
+
+
+def _by_name(found: Sequence[Draft]) -> dict[str, Draft]:
+    named: dict[str, Draft] = {}
+    for draft in found:
+        named.setdefault(query.name(draft.value), draft)
+    return named
+
+
+def _plain(placed: Placed) -> dict[str, Any]:
+    layer = placed.layer
+    return {
+        "layer": [layer.neurons, layer.fan_in, layer.bias, layer.groups, layer.times, layer.name],
+        "on_every_path": placed.on_every_path,
+        "on_shortest": placed.on_shortest,
+        "certain": placed.certain,
+        "convolution": placed.convolution,
+    }
+
+
+class Rectifiers:
+    """The ReLU layers of one graph."""
+
+    def __init__(self, structure: Structure, non_negative: bool, bias: bool) -> None:
+        self._structure = structure
+        self._bias = bias
+        self._data_non_negative = non_negative
+        self._positive: set[ir.Value] = set()
+        self._find_signs()
+
+    def all(self, sites: list[Site]) -> tuple[list[Placed], list[Uncovered]]:
+        """(layers that the bounds count, those of which they say nothing), both in graph order."""
+        counted: dict[str, Placed] = {}
+        uncovered: list[Uncovered] = []
+        for site in sites:
+            found = self._judged(site)
+            if isinstance(found, str):
+                uncovered.append(Uncovered(site.name, site.activation.name, site.neurons, found))
+            else:
+                counted[site.name] = found
+        shortest = self._shortest(counted)
+        named = enumerate(counted.values())
+        return [replace(placed, on_shortest=bool(shortest >> at & 1)) for at, placed in named], uncovered
+
+    # --- one site
+
+    def _judged(self, site: Site) -> Placed | str:
+        """The site as a layer of the bounds; or why it is none, a sentence."""
+        why = self._why_no_layer(site)
+        ways = why or inward(self._structure, site.name)
+        if isinstance(ways, str):
+            return ways
+        steps = ways.z.steps
+        made = list({layer.weighted.node: layer.weighted for layer in layers(ways.z)}.values())
+        if not made:
+            return "No weighted layer makes it."
+        dark = [step for step in steps if isinstance(step, Dark)]
+        if not all(self._adds_no_negative(step) for step in dark):
+            return (
+                "What is added to its pre-activations may be negative: the bounds do not hold for such a sum."
+            )
+        drawn = any(each.bias is not None for each in made) or any(isinstance(step, Offset) for step in steps)
+        fan_in = sum(max(1, each.parameters - (each.bias is not None)) for each in made)
+        groups = min(each.groups for each in made)
+        groups = groups if site.neurons % groups == 0 else 1
+        return Placed(
+            Layer(site.neurons, fan_in, self._bias and drawn, groups, name=site.name),
+            site.bottleneck,
+            certain=self._why_uncertain(made, bool(dark), any(isinstance(step, Norm) for step in steps)),
+            convolution=any(each.spatial for each in made),
+        )
+
+    def _adds_no_negative(self, step: Dark) -> bool:
+        """Whether what has a part in the pre-activations, beside weights of their own, is added and never negative."""
+        value, node = step.seen.value, step.seen.value.producer()
+        if not (step.seen.slope >= 0).all():
+            return False
+        if value in self._positive:
+            return True
+        flow = self._structure.walk.flow  # a sum: of its operands those without channels were not followed
+        return (
+            node is not None
+            and query.kind(node) in ("Add", "Sum")
+            and all(
+                operand in self._positive
+                for operand in query.operands(node)
+                if operand not in flow.constants and flow.channels(operand) is None
+            )
+        )
+
+    def _why_no_layer(self, site: Site) -> str:
+        """Why the bounds do not speak of such a site at all, a sentence; "" where they may."""
+        if site.role == "recurrent":
+            return "Recurrent units read their own outputs."
+        if not rectifies(site.activation):
+            return "Its activation is not a ReLU."
+        gated = self._structure.drafts[site.name].what.found == drafts.GATED
+        return "It is a gated product." if gated else ""
+
+    def _why_uncertain(self, made: list[Weighted], skip: bool, norm: bool) -> str:
+        """Why negative parameters would not kill the layer for sure, a phrase; "" where they would."""
+        if norm:
+            return "a normalisation centres its pre-activations"
+        if skip:
+            return "a skip connection is added to its pre-activations"
+        for each in made:
+            if each.data not in self._positive:
+                data = each.data.is_graph_input()
+                return "it reads data of both signs" if data else "it reads values of both signs"
+        return ""
+
+    # --- signs
+
+    def _find_signs(self) -> None:
+        walk = self._structure.walk
+        if self._data_non_negative:
+            self._positive.update(walk.graph.inputs)
+        sites = {draft.value: draft.what.activation for draft in walk.drafts}
+        for node in walk.nodes:
+            kind = query.kind(node)
+            kept = kind in _SIGN_KEEPING and all(self._is_positive(value) for value in query.operands(node))
+            for value in node.outputs:
+                activation = sites.get(value)
+                positive = activation.nonnegative if activation else kept or kind in _NEVER_NEGATIVE
+                if positive:
+                    self._positive.add(value)
+
+    def _is_positive(self, value: ir.Value) -> bool:
+        """Whether a tensor is never negative; shapes, axes and other whole numbers count as such."""
+        if value in self._positive:
+            return True
+        constant = self._structure.walk.flow.constants.array(value)
+        if constant is None or constant.dtype.kind not in "iufb":
+            return False
+        return constant.dtype.kind != "f" or bool((constant >= 0).all())
+
+    # --- paths
+
+    def _shortest(self, counted: Mapping[str, Placed]) -> int:
+        """The layers of the least dangerous path to an output, a bit for each of `counted`."""
+        walk, names = self._structure.walk, {name: at for at, name in enumerate(counted)}
+        dangers = [danger(placed.layer) for placed in counted.values()]
+        bits = {
+            draft.value: names[query.name(draft.value)]
+            for draft in walk.drafts
+            if query.name(draft.value) in names
+        }
+        free = _Path(0.0, 0)
+        paths: dict[ir.Value, _Path] = {
+            value: free for value in walk.graph.inputs if value not in walk.flow.constants
+        }
+        for node in walk.nodes:
+            if query.kind(node) in _NO_DATA:
+                continue
+            values = query.captured(node) if query.is_control_flow(node) else query.operands(node)
+            met = [paths[value] for value in values if value in paths]
+            if not met:
+                continue
+            path = min(met) if query.kind(node) in _BESIDE else _joined(met, dangers)
+            for value in node.outputs:
+                at = bits.get(value)
+                paths[value] = path if at is None else _joined([path, _Path(dangers[at], 1 << at)], dangers)
+        ends = [paths[value] for value in walk.graph.outputs if value in paths]
+        return min(ends).layers if ends else 0
+
+
+def _joined(paths: list[_Path], dangers: list[float]) -> _Path:
+    """What must live where all of the paths must."""
+    together = 0
+    for path in paths:
+        together |= path.layers
+    if len(paths) == 1:
+        return paths[0]
+    return _Path(math.fsum(d for at, d in enumerate(dangers) if together >> at & 1), together)
+
+
+def danger(layer: Layer) -> float:
+    """-ln(1 - 2^-n): what the layer adds to -ln of the lower bound."""
+    return -math.log1p(-(2.0**layer.log2_death_at_most))
+
+
+def rectifies(activation: Activation) -> bool:
+    """True for ReLU and for ReLU with a ceiling: 0 for every z ≤ 0, and above 0 for every other."""
+    return activation.name == "Relu" or (
+        activation.name == "Clip" and dict(activation.parameters)["min"] == 0.0
+    )
