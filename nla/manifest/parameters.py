@@ -120,6 +120,8 @@ PER_UNIT_EVIDENCE = (
     "min",
     "max",
     "activation_rate",
+    "certificate",
+    "certificate_bound",
 )
 """Fields of an action's evidence with an entry for each unit; the others are facts of the whole action."""
 

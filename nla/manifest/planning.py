@@ -59,7 +59,7 @@ def plan(
     saved = effects.saved(inspection, cut)
     common = shared(result.site for result in inspection.sites)
     actions = tuple(
-        _action(f"a{number}", proposal, saved, common)
+        _action(f"a{number}", proposal, saved, common, inspection.certificates)
         for number, proposal in enumerate(_ordered(inspection, proposals), 1)
     )
     return Manifest(
@@ -182,10 +182,15 @@ def _ordered(inspection: Inspection, proposals: Sequence[Proposal]) -> list[Prop
 
 
 def _action(
-    name: str, proposal: Proposal, saved: Mapping[str, Mapping[str, int]], common: frozenset[str]
+    name: str,
+    proposal: Proposal,
+    saved: Mapping[str, Mapping[str, int]],
+    common: frozenset[str],
+    about: Mapping[str, Any],
 ) -> Action:
     result, units = proposal.result, proposal.units
     effect: dict[str, Any] = {"units": len(units)}
+    domain = {"certificates": dict(about)} if about else {}
     if proposal.kind in CUTS:
         effect = effects.share(saved[result.name], len(units))
     return Action(
@@ -194,7 +199,7 @@ def _action(
         site=result.name,
         units=tuple(units.tolist()),
         parameters={key: plain(value) for key, value in proposal.parameters.items()},
-        evidence=_evidence(result, units) | proposal.facts,
+        evidence=_evidence(result, units) | domain | proposal.facts,
         effect={**effect, "exact": proposal.exact, "expect": proposal.expect},
         weights=weights(result.site, common),
     )

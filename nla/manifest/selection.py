@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nla.errors import UsageError, printable
+from nla.lifecycle.certified import certified
 from nla.lifecycle.results import STATES, Inspection, SiteResult
 from nla.lifecycle.special import binomial_upper_bound
 
-HELD_OUT = "held-out"
-REQUIREMENTS = (HELD_OUT,)
+HELD_OUT, CERTIFICATE = "held-out", "certificate"
+REQUIREMENTS = (HELD_OUT, CERTIFICATE)
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -36,7 +37,7 @@ class Selection:
     """States; empty: those that each policy is for."""
     require: tuple[str, ...] = ()
     """Of REQUIREMENTS: `held-out`, the unit did not fire on the held-out split (a constant one kept its
-    value)."""
+    value); `certificate`, it is proved silent for every input of a domain."""
     min_margin: float | None = None
     """Least margin, in standard deviations of z: how far the unit is from waking."""
     max_rate_bound: float | None = None
@@ -46,8 +47,8 @@ class Selection:
         """Make sure that the filters can be applied to this inspection.
 
         Raises:
-            UsageError: an unknown site, state or requirement, a number out of its range, or held-out data
-                required of a recording that has none.
+            UsageError: an unknown site, state or requirement, a number out of its range, or held-out data or
+                certificates required of a recording that has none.
         """
         _known("site", self.site, [result.name for result in inspection.sites])
         _known("state", self.state, STATES)
@@ -61,6 +62,11 @@ class Selection:
             raise UsageError(
                 "held-out data is required, and the recording has none; record some with "
                 "nla inspect --held-out 0.2"
+            )
+        if CERTIFICATE in self.require and not inspection.certificates:
+            raise UsageError(
+                "certificates are required, and there are none: record some with nla inspect --certify, or give those "
+                "that nla certify -o wrote to nla plan --certificates"
             )
 
     def to_dict(self) -> dict[str, Any]:
@@ -87,6 +93,8 @@ class Selection:
         found: list[tuple[Bools, str]] = []
         if HELD_OUT in self.require:
             found.append((woken(result), "not the same on the held-out data (--require held-out)"))
+        if CERTIFICATE in self.require:
+            found.append((~certified(result), "not proved silent over the domain (--require certificate)"))
         if self.min_margin is not None:
             margin = result.columns["margin"]
             far = margin >= self.min_margin

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nla.lifecycle.certified import certified
 from nla.lifecycle.results import Inspection, SiteResult
 from nla.lifecycle.special import joint_upper_bound
 from nla.manifest.selection import woken
@@ -44,7 +45,11 @@ def worth(inspection: Inspection, silent: Mapping[str, Bools]) -> dict[str, Any]
         "confidence": 1 - alpha,
         "calibration": calibration,
         "held_out": held_out,
-        "words": [*_warning(inspection), *_words(calibration, held_out, alpha)],
+        "words": [
+            *_warning(inspection),
+            *_words(calibration, held_out, alpha),
+            *_proved(inspection, results, silent),
+        ],
     }
 
 
@@ -88,6 +93,27 @@ def _words(calibration: Mapping[str, Any], held_out: Mapping[str, int] | None, a
     else:
         sentences.append(f"On {held_out['samples']:,} held-out samples none of them moves.")
     return sentences
+
+
+def _proved(inspection: Inspection, results: list[SiteResult], silent: Mapping[str, Bools]) -> list[str]:
+    """Of which units silence is proved, so that the cut is exact beyond the data."""
+    if not inspection.certificates:
+        return []
+    proved = {r.name: certified(r) & silent[r.name] for r in results}
+    exact = sum(int(proved[r.name].sum()) for r in results if r.site.activation.reaches_zero)
+    near = sum(int(mask.sum()) for mask in proved.values()) - exact
+    units, domain = sum(int(silent[r.name].sum()) for r in results), inspection.certificates.get("text", "")
+    words = []
+    if exact:
+        whom = "All of them are" if exact == units else f"{exact:,} of {units:,} are"
+        words.append(
+            f"{whom} proved silent for every input of the domain ({domain}): there a cut is exact, whatever is fed."
+        )
+    if near:
+        words.append(
+            f"{near:,} of {units:,} are proved to stay within 0.001 of zero for every input of the domain ({domain})."
+        )
+    return words or [f"None of them is proved silent for every input of the domain ({domain})."]
 
 
 def _percent(share: float) -> str:

@@ -100,7 +100,18 @@ def _same_outputs(seen: Seen, action: Action) -> Promise:
         measured["held_out_largest_absolute"] = moved
         if not held.unchanged:
             happened += f"; {moved:.2g} on held-out data"
-    return _promise(action, "outputs unchanged", happened, split.unchanged, **measured)
+    return _promise(action, _unchanged(action), happened, split.unchanged, **measured)
+
+
+def _unchanged(action: Action) -> str:
+    """What an exact action promises: beyond the data too, where silence of all of its units is proved."""
+    proofs = action.evidence.get("certificate")
+    proved = isinstance(proofs, list) and len(proofs) > 0 and all(each == "certified" for each in proofs)
+    about = action.evidence.get("certificates")
+    text = about.get("text") if isinstance(about, Mapping) else None
+    if not (proved and action.effect.get("exact") is True and isinstance(text, str)):
+        return "outputs unchanged"
+    return f"outputs unchanged, proved over the domain ({text})"
 
 
 def _fires(least: float | None) -> Callable[[Seen, Action], Promise]:

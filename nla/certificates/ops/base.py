@@ -1,0 +1,75 @@
+"""The interface of an operator of a certified network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from nla.certificates.rounding import Floats
+from nla.certificates.sets import Box
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a backward step may lean on: bounds of the tensors around the operator, and chosen slopes."""
+
+    inputs: tuple[Box, ...]
+    output: Box
+    error: Floats | None = None
+    """[*shape] how far rounding may move the output from the exact value of the operator."""
+    slopes: Floats | None = None
+    """Slopes of the lines below an activation, [*shape] or [rows, *shape]; None: its own choice."""
+
+
+@dataclass(frozen=True)
+class Back:
+    """A linear upper bound of A·output by the inputs: Σ parts·inputs + constant."""
+
+    parts: tuple[Floats, ...]
+    """For each input, [rows, *shape of the input]."""
+    constant: Floats
+    """[rows]"""
+
+
+class Op(Protocol):
+    """One operator: from tensors of the shapes of one sample to one output. Float64 throughout."""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the tensors that it reads."""
+        ...
+
+    @property
+    def output(self) -> str:
+        """Name of the tensor that it makes."""
+        ...
+
+    def shape(self, *inputs: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of the output for one sample."""
+        ...
+
+    def forward(self, *values: Floats) -> Floats:
+        """The exact operator on [rows, *shape] values (float64): for witnesses and checks."""
+        ...
+
+    def interval(self, *boxes: Box, unit: float) -> tuple[Box, Floats | None]:
+        """The range of the output, rounding in arithmetic of roundoff `unit` included, and how much of it is rounding
+        ([*shape]; None where the operator is exact)."""
+        ...
+
+    def back(self, A: Floats, context: Context) -> Back | None:
+        """A linear upper bound of Σ A·output, A [rows, *shape]; None where there is none but that of the box."""
+        ...
+
+
+def rounding_cost(A: Floats, error: Floats | None) -> Floats:
+    """[rows] Σ |A|·error: what rounding may add to A·output; infinite where an error that is read is."""
+    if error is None:
+        return np.zeros(len(A))
+    rows, each = np.abs(A.reshape(len(A), -1)), error.ravel()
+    if np.isfinite(each).all():
+        return np.asarray(rows @ each)
+    unbounded = (rows[:, ~np.isfinite(each)] > 0).any(axis=1)
+    return np.where(unbounded, np.inf, rows @ np.where(np.isfinite(each), each, 0.0))

@@ -1,0 +1,107 @@
+"""Operators whose output lies in a known set whatever they read: LayerNorm, RMSNorm, softmax."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from nla.certificates.ops.joining import Sum
+from nla.certificates.ops.linear import Scale
+from nla.certificates.sets import Box
+from nla.graph import query
+from nla.lowering.rules.base import Lowered, Shape, Unsound, sample
+
+
+def _layer(node: ir.Node, lowered: Lowered, full: Shape) -> None:
+    centred = "RMS" not in node.op_type and "Simplified" not in node.op_type
+    first = _FIRST.get(node.op_type, 1)
+    scale = query.operand(node, first)
+    shift = (
+        query.operand(node, first + 1) if centred else None
+    )  # beyond the scale an RMSNorm has another operand
+    axis = -1 if node.op_type in _FIRST else query.integer(node, "axis", -1)
+    axes = -axis if axis < 0 else len(full) - axis
+    if not 0 < axes <= len(sample(full)):
+        raise Unsound("along the axis of the samples")
+    inner = full[len(full) - axes :]
+    g = np.ones(inner) if scale is None else lowered.constant(scale)
+    b = np.zeros(inner) if shift is None else lowered.constant(shift)
+    if g is None or b is None:
+        raise Unsound("with a scale or a shift that varies")
+    shapes = np.broadcast_to(g, inner), np.broadcast_to(b, inner)
+    name = query.name(node.outputs[0])
+    lowered.given[name] = lowered.ball(sample(full), axes, *shapes, centred)
+    lowered.full[name] = full
+    if node.op_type in ("SkipLayerNormalization", "SkipSimplifiedLayerNormalization"):
+        _residual(node, lowered, full, first + (2 if centred else 1))
+
+
+_FIRST = {"SkipLayerNormalization": 2, "SkipSimplifiedLayerNormalization": 2, "EmbedLayerNormalization": 5}
+"""Place of the scale, where it is not the second operand."""
+
+
+def _residual(node: ir.Node, lowered: Lowered, full: Shape, bias: int) -> None:
+    """The sum that a Skip operator normalises, where it is read: input + skip + bias."""
+    value = node.outputs[3] if len(node.outputs) > 3 else None
+    if value is None or not value.name or not value.uses():
+        return
+    parts = [query.operand(node, k) for k in (0, 1, bias)]
+    names = [
+        lowered.known(part) if lowered.constant(part) is None else "" for part in parts if part is not None
+    ]
+    if "" in names[:2]:
+        raise Unsound("of a constant")
+    name = query.name(value)
+    first = name if len(names) == 2 else f"{name}\0first"
+    lowered.add(Sum((names[0], names[1]), first), full)
+    if len(names) > 2:
+        added = lowered.tensor(parts[2], f"{name}\0bias", first)
+        lowered.add(Sum((first, added), name), full)
+
+
+def _instance(node: ir.Node, lowered: Lowered, full: Shape) -> None:
+    _grouped(node, lowered, full, full[1])
+
+
+def _group(node: ir.Node, lowered: Lowered, full: Shape) -> None:
+    _grouped(node, lowered, full, query.integer(node, "num_groups"))
+
+
+def _grouped(node: ir.Node, lowered: Lowered, full: Shape, groups: int) -> None:
+    """Each group of channels is normalised over all its elements; scale and shift by channel, in opset 18 by group."""
+    scale, shift = (lowered.constant(query.operand(node, k)) for k in (1, 2))
+    if scale is None or shift is None:
+        raise Unsound("with a scale or a shift that varies")
+    if full[0] != 1 or groups < 1 or full[1] % groups or len(full) < 3:
+        raise Unsound("along the axis of the samples")
+    lowered.known(query.operand(node, 0))
+    name = query.name(node.outputs[0])
+    size = int(np.prod(full, dtype=np.int64)) // groups
+    unit, moved = f"{name}\0unit", f"{name}\0normalised"
+    lowered.full[unit] = (1, groups, size)
+    lowered.given[unit] = lowered.ball((groups, size), 1, np.ones(size), np.zeros(size), True)
+    lowered.anew.add(name)
+    lowered.gather(unit, moved, lowered.places(unit).reshape(full))
+    along = (-1, *(1,) * (len(full) - 2))
+    by_channel = (np.repeat(part, full[1] // part.size).reshape(along) for part in (scale, shift))
+    lowered.add(Scale((moved,), name, *by_channel), full)
+
+
+def _softmax(node: ir.Node, lowered: Lowered, full: Shape) -> None:
+    name = query.name(node.outputs[0])
+    lowered.given[name] = Box(np.zeros(sample(full)), np.full(sample(full), 1 + 2.0**-10))
+    lowered.full[name] = full
+
+
+RULES = {
+    "LayerNormalization": _layer,
+    "RMSNormalization": _layer,
+    "SimplifiedLayerNormalization": _layer,
+    "com.microsoft.SimplifiedLayerNormalization": _layer,
+    "com.microsoft.SkipLayerNormalization": _layer,
+    "com.microsoft.SkipSimplifiedLayerNormalization": _layer,
+    "com.microsoft.EmbedLayerNormalization": _layer,
+    "InstanceNormalization": _instance,
+    "GroupNormalization": _group,
+    "Softmax": _softmax,
+}
