@@ -16,21 +16,36 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nla.api import (
+        activation_table,
         apply,
+        certify,
+        check,
+        compare,
+        diff,
         export,
+        gradient,
+        initialisation,
         inspect,
         load,
         masks,
         merge,
         neurons,
+        phases,
         plan,
+        plot,
         prune,
         repair,
+        report,
+        simulate,
         sites,
         swap,
+        track,
+        trainability,
         undo,
+        variance,
         verify,
     )
+    from nla.certificates.results import Certificates, SiteCertificates
     from nla.errors import (
         DataError,
         Interrupted,
@@ -42,6 +57,8 @@ if TYPE_CHECKING:
         RecordingError,
         UsageError,
     )
+    from nla.figures.figure import Figure
+    from nla.gate.results import Checked
     from nla.lifecycle.criteria import Criteria
     from nla.lifecycle.results import Finding, Inspection, SiteResult
     from nla.lifecycle.table import NeuronTable
@@ -50,6 +67,12 @@ if TYPE_CHECKING:
     from nla.outcomes import Exported, Outcome, Round, Swapped
     from nla.site import Input, NotUnderstood, Site, Survey
     from nla.surgery.report import SurgeryReport
+    from nla.theory.gradient_flow import GradientFlow
+    from nla.theory.simulation.results import Simulation
+    from nla.theory.trainability import Trainability
+    from nla.tracking.comparison import Comparison
+    from nla.tracking.difference import Difference
+    from nla.tracking.results import Tracking
     from nla.verification.results import Verification
     from nla.weights.results import LayerWeights, SiteWeights, WeightInspection
 
@@ -57,11 +80,17 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Action",
+    "Certificates",
+    "Checked",
+    "Comparison",
     "Criteria",
     "DataError",
     "Declined",
+    "Difference",
     "Exported",
+    "Figure",
     "Finding",
+    "GradientFlow",
     "Input",
     "Inspection",
     "Interrupted",
@@ -78,37 +107,70 @@ __all__ = [
     "OutputError",
     "RecordingError",
     "Round",
+    "Simulation",
     "Site",
+    "SiteCertificates",
     "SiteResult",
     "SiteWeights",
     "SurgeryReport",
     "Survey",
     "Swapped",
+    "Tracking",
+    "Trainability",
     "UsageError",
     "Verification",
     "WeightInspection",
     "__version__",
+    "activation_table",
     "apply",
+    "certify",
+    "check",
+    "compare",
+    "diff",
     "export",
+    "gradient",
+    "initialisation",
     "inspect",
     "load",
     "masks",
     "merge",
     "neurons",
+    "phases",
     "plan",
+    "plot",
     "prune",
     "repair",
+    "report",
+    "simulate",
     "sites",
     "swap",
+    "track",
+    "trainability",
     "undo",
+    "variance",
     "verify",
 ]
 
 _HOMES = {
     "nla.api": (
-        *("apply", "export", "inspect", "load", "masks", "merge", "neurons", "plan"),
-        *("prune", "repair", "sites", "swap", "undo", "verify"),
+        *("activation_table", "apply", "certify", "check", "compare", "diff", "export", "gradient"),
+        *(
+            "initialisation",
+            "inspect",
+            "load",
+            "masks",
+            "merge",
+            "neurons",
+            "phases",
+            "plan",
+            "plot",
+            "prune",
+            "repair",
+            "report",
+        ),
+        *("simulate", "sites", "swap", "track", "trainability", "undo", "variance", "verify"),
     ),
+    "nla.certificates.results": ("Certificates", "SiteCertificates"),
     "nla.errors": (
         "DataError",
         "Interrupted",
@@ -120,6 +182,8 @@ _HOMES = {
         "RecordingError",
         "UsageError",
     ),
+    "nla.figures.figure": ("Figure",),
+    "nla.gate.results": ("Checked",),
     "nla.lifecycle.criteria": ("Criteria",),
     "nla.lifecycle.results": ("Finding", "Inspection", "SiteResult"),
     "nla.lifecycle.table": ("NeuronTable",),
@@ -128,6 +192,12 @@ _HOMES = {
     "nla.outcomes": ("Exported", "Outcome", "Round", "Swapped"),
     "nla.site": ("Input", "NotUnderstood", "Site", "Survey"),
     "nla.surgery.report": ("SurgeryReport",),
+    "nla.theory.gradient_flow": ("GradientFlow",),
+    "nla.theory.simulation.results": ("Simulation",),
+    "nla.theory.trainability": ("Trainability",),
+    "nla.tracking.comparison": ("Comparison",),
+    "nla.tracking.difference": ("Difference",),
+    "nla.tracking.results": ("Tracking",),
     "nla.verification.results": ("Verification",),
     "nla.weights.results": ("LayerWeights", "SiteWeights", "WeightInspection"),
 }

@@ -42,10 +42,14 @@ class LimitError(NlaError):
 
 
 class MissingExtraError(NlaError):
-    """An optional library is needed; the message names the command that installs it."""
+    """An optional library is needed; the message names the command that installs it.
 
-    def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} needs an optional library: pip install 'nla[{extra}]'")
+    That is an `extra` of nla, or what to `install` where nla has none for it.
+    """
+
+    def __init__(self, what: str, extra: str = "", *, install: str = "") -> None:
+        wanted = install or f"'nla[{extra}]'"
+        super().__init__(f"{what} needs an optional library: pip install {wanted}")
 
 
 class Interrupted(NlaError):  # noqa: N818 - not a fault: the user asked for it

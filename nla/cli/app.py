@@ -9,19 +9,27 @@ import click
 
 from nla import __version__
 from nla.cli.apply import apply
+from nla.cli.certify import certify
+from nla.cli.check import check
 from nla.cli.command import SETTINGS, Group
+from nla.cli.compare import compare
 from nla.cli.completion import completion
 from nla.cli.criteria import criteria
+from nla.cli.diff import diff
 from nla.cli.export import export
 from nla.cli.inspect import inspect
 from nla.cli.masks import masks
 from nla.cli.merge import merge
 from nla.cli.neurons import neurons
 from nla.cli.plan import plan
+from nla.cli.plot import plot
 from nla.cli.prune import prune
 from nla.cli.repair import repair
+from nla.cli.report import report
 from nla.cli.sites import sites
 from nla.cli.swap import swap
+from nla.cli.theory import theory
+from nla.cli.track import track
 from nla.cli.undo import undo
 from nla.cli.verify import verify
 from nla.errors import UsageError
@@ -54,6 +62,13 @@ _COMMANDS = (
     plan,
     apply,
     verify,
+    check,
+    diff,
+    compare,
+    track,
+    report,
+    plot,
+    certify,
     undo,
     masks,
     prune,
@@ -61,6 +76,7 @@ _COMMANDS = (
     swap,
     export,
     merge,
+    theory,
     criteria,
     completion,
 )

@@ -6,7 +6,7 @@ from typing import Any
 
 from nla.cli import outputs, progress, replaying
 from nla.cli.command import command
-from nla.cli.options import calibration, checkpoint, judging, measuring, writing
+from nla.cli.options import calibration, certifying, checkpoint, judging, measuring, writing
 
 _OPTIONS = (
     checkpoint.model,
@@ -22,6 +22,7 @@ _OPTIONS = (
     calibration.processor,
     writing.output,
     writing.json_file,
+    writing.neurons,
     writing.quiet,
     writing.verbose,
     judging.criteria,
@@ -31,6 +32,11 @@ _OPTIONS = (
     checkpoint.initial,
     *checkpoint.CONSTRUCTION,
     *calibration.PREPARATION,
+    certifying.certify,
+    certifying.domain,
+    certifying.box,
+    certifying.ranges,
+    certifying.time_budget,
     measuring.effective_rank,
     measuring.histogram,
     measuring.pre_activations,
@@ -42,7 +48,7 @@ _OPTIONS = (
     measuring.time_limit,
     measuring.in_process,
 )
-_FILES = ("model", "initial", *replaying.FILES)
+_FILES = ("model", "initial", "ranges", *replaying.FILES)
 
 
 @command(
@@ -53,10 +59,11 @@ _FILES = ("model", "initial", *replaying.FILES)
         "nla inspect model.onnx --data calibration.npz --held-out 0.2 -o run.h5 --json run.json",
         "nla inspect model.onnx --data photos/ --resize 224x224 --scale 1/255",
         "nla inspect checkpoint/ --data sentences.txt",
+        "nla inspect model.onnx --data calibration.npz --certify --box 0:1",
         "nla inspect model.onnx",
     ),
 )
-def inspect(json_file: str | None, quiet: bool, **given: Any) -> None:
+def inspect(json_file: str | None, neurons: bool, quiet: bool, **given: Any) -> None:
     """Say which lifecycle state every neuron of MODEL is in.
 
     Replays calibration data through the checkpoint MODEL in one pass, and prints a line for each site (a
@@ -65,8 +72,10 @@ def inspect(json_file: str | None, quiet: bool, **given: Any) -> None:
 
     Without --data nothing is replayed: what the weights alone tell is printed, and that no activation was seen.
     """
-    if given["data"] is not None or given["synthetic"] is not None:
+    replays = given["data"] is not None or given["synthetic"] is not None
+    if replays:
         replaying.check_data(given)
+    outputs.check_neurons(neurons, json_file, replays=replays)
     outputs.check_recording(given["output"])
     outputs.check([given["output"], json_file], [given[name] for name in _FILES])
     replaying.gather(given)
@@ -77,4 +86,4 @@ def inspect(json_file: str | None, quiet: bool, **given: Any) -> None:
         found = api.inspect(**given, progress=report)
     if given["output"]:
         outputs.wrote(given["output"])
-    outputs.show(found, json_file, quiet)
+    outputs.show(found, json_file, quiet, neurons)

@@ -17,6 +17,7 @@ from nla.cli.options import judging, measuring, writing
         judging.runs,
         writing.output,
         writing.json_file,
+        writing.neurons,
         writing.quiet,
         measuring.memory_limit,
         measuring.time_limit,
@@ -24,7 +25,12 @@ from nla.cli.options import judging, measuring, writing
     examples=("nla merge shard1.h5 shard2.h5 -o run.h5",),
 )
 def merge(
-    runs: tuple[str, ...], output: str | None, json_file: str | None, quiet: bool, **limits: Any
+    runs: tuple[str, ...],
+    output: str | None,
+    json_file: str | None,
+    neurons: bool,
+    quiet: bool,
+    **limits: Any,
 ) -> None:
     """Merge the recordings of shards into one.
 
@@ -32,6 +38,7 @@ def merge(
     """
     if output is None:
         raise click.UsageError("name the merged recording with -o")
+    outputs.check_neurons(neurons, json_file)
     outputs.check_recording(output)
     outputs.check([output, json_file], runs)
 
@@ -39,4 +46,4 @@ def merge(
 
     inspection = api.merge(runs, output, **limits)
     outputs.wrote(output)
-    outputs.show(inspection, json_file, quiet)
+    outputs.show(inspection, json_file, quiet, neurons)

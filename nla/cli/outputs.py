@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
@@ -49,6 +50,14 @@ def check_recording(path: str | None) -> None:
         raise OutputError("cannot write a recording to standard output: name a file, such as run.h5")
 
 
+def check_neurons(neurons: bool, json_file: str | None, *, replays: bool = True) -> None:
+    """Refuse --neurons where no document holds the rows that it asks for. Raises click.UsageError."""
+    if neurons and not json_file:
+        raise click.UsageError("--neurons is for the document: name it with --json, or see `nla neurons`")
+    if neurons and not replays:
+        raise click.UsageError("--neurons writes what a replay saw of each neuron: give --data")
+
+
 def check_model(paths: Iterable[str | None]) -> None:
     """Refuse standard output for a model and what belongs to it, which are no text. Raises OutputError."""
     if STANDARD_OUTPUT in paths:
@@ -82,20 +91,43 @@ def put(path: str, text: str) -> None:
         wrote(path)
 
 
+def put_binary(path: str, fill: Callable[[BinaryIO], object]) -> None:
+    """Let `fill` write bytes to `path`, whole or not at all; '-' is standard output, which is no terminal then.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    if path != STANDARD_OUTPUT:
+        atomic_write(path, fill)
+        wrote(path)
+        return
+    try:
+        fill(sys.stdout.buffer)
+    except BrokenPipeError:
+        raise
+    except OSError as fault:
+        raise OutputError(f"cannot write to standard output: {fault.strerror}") from fault
+
+
 def wrote(path: str) -> None:
     """Note an output that is complete, for the message of an interrupt that comes later."""
     endings.written.append(path)
 
 
-def show(found: Inspection | WeightInspection, json_file: str | None, quiet: bool) -> None:
-    """Write the document where it was asked for; print the table unless something else takes its place."""
+def show(
+    found: Inspection | WeightInspection, json_file: str | None, quiet: bool, neurons: bool = False
+) -> None:
+    """Write the document where it was asked for; print the table unless something else takes its place.
+
+    With `neurons` the document holds a row for each neuron.
+    """
     from nla.weights.results import WeightInspection
 
     if json_file:
         from nla.lifecycle.document import document
         from nla.rendering.strict_json import json_text
 
-        plain = found.to_dict() if isinstance(found, WeightInspection) else document(found)
+        plain = found.to_dict() if isinstance(found, WeightInspection) else document(found, neurons=neurons)
         put(json_file, json_text(plain))
     if quiet or json_file == STANDARD_OUTPUT:
         return

@@ -79,6 +79,8 @@ def positive(text: str) -> int:
     >>> positive("200")
     200
     """
+    if re.fullmatch(r"0*[1-9]\d{12,}", text):
+        raise ValueError("expected a whole number of at most 12 digits")
     if not re.fullmatch(r"\d{1,12}", text) or int(text) < 1:
         raise ValueError("expected a whole number from 1")
     return int(text)

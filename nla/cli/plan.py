@@ -25,6 +25,7 @@ from nla.cli.options import judging, planning, writing
         planning.planned_site,
         planning.planned_state,
         planning.require,
+        planning.certificates,
         planning.min_margin,
         planning.max_rate_bound,
         judging.criteria,
@@ -36,6 +37,7 @@ from nla.cli.options import judging, planning, writing
     examples=(
         "nla plan run.h5 --policy prune -o manifest.json",
         "nla plan run.h5 --policy prune --require held-out --max-rate-bound 0.001 -o manifest.json",
+        "nla plan run.h5 --policy remove --require certificate -o manifest.json",
         "nla plan run.h5 --policy reset --state dead --state dormant -o manifest.json",
     ),
 )
@@ -45,7 +47,7 @@ def plan(output: str | None, json_file: str | None, quiet: bool, **given: Any) -
     RUN is a recording, which `nla inspect -o RUN` or `nla merge` wrote. No checkpoint is opened. The manifest
     can be read, edited and kept: strike an action, or a unit, and apply the rest.
     """
-    outputs.check([output, json_file], [given["run"], given["criteria"]])
+    outputs.check([output, json_file], [given["run"], given["criteria"], given["certificates"]])
     if output == json_file == outputs.STANDARD_OUTPUT:
         raise click.UsageError("the manifest goes to standard output once: -o - and --json - are the same")
     given["criteria"] = chosen(given["criteria"], given.pop("criterion"))

@@ -24,9 +24,10 @@ def print_export(made: Exported, out: Console | None = None) -> None:
         lines.append(("weights", place, size(made.weight_bytes)))
     for label, path, rest in lines:
         out.print(
-            Text(f"{label:<9}", "quiet").append(whole(path), "head").append(f"  {rest}"), soft_wrap=True
+            Text().append(f"{label:<9}", "quiet").append(whole(path), "head").append(f"  {rest}"),
+            soft_wrap=True,
         )
     for label, names in (("inputs", made.inputs), ("outputs", made.outputs)):
-        out.print(Text(f"{label:<9}", "quiet").append(", ".join(map(whole, names))))
+        out.print(Text().append(f"{label:<9}", "quiet").append(", ".join(map(whole, names))))
     for note in made.notes:
         out.print(Text(hanging(note, out.width)))

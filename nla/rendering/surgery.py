@@ -23,7 +23,7 @@ def print_surgery(done: SurgeryReport, path: str | None, out: Console | None = N
     if path is None:
         out.print("DRY RUN: nothing is written; this is what would change", style="warning")
     else:
-        out.print(Text("wrote   ", "quiet").append(whole(path), "head"), soft_wrap=True)
+        out.print(Text().append("wrote   ", "quiet").append(whole(path), "head"), soft_wrap=True)
     if done.actions:
         out.print()
         out.print(_actions(done, out.width))
@@ -120,7 +120,7 @@ def print_notes(out: Console, notes: Sequence[str]) -> None:
 def print_restored(identical: bool, path: str, out: Console | None = None) -> None:
     """Where the original lies, and how equal it is."""
     out = out or console()
-    out.print(Text("wrote   ", "quiet").append(whole(path), "head"), soft_wrap=True)
+    out.print(Text().append("wrote   ", "quiet").append(whole(path), "head"), soft_wrap=True)
     out.print(
         "byte for byte the original"
         if identical
@@ -131,7 +131,7 @@ def print_restored(identical: bool, path: str, out: Console | None = None) -> No
 def print_masks(made: Masks, path: str, out: Console | None = None) -> None:
     """What is masked, and what masks cannot stand for."""
     out = out or console()
-    out.print(Text("wrote   ", "quiet").append(whole(path), "head"), soft_wrap=True)
+    out.print(Text().append("wrote   ", "quiet").append(whole(path), "head"), soft_wrap=True)
     zeros = sum(int((~mask).sum()) for mask in made.masks.values())
     tensors = counted(len(made.masks), "tensor")
     out.print(f"{counted(zeros, 'weight')} of {tensors} masked")

@@ -70,9 +70,9 @@ def print_swap(swapped: Swapped, path: str | None, out: Console | None = None) -
     """A line for each site: dead neurons as it is, and under each candidate."""
     out = out or console()
     before = swapped.before
-    out.print(Text("model   ", "quiet").append(short(path_of(before.checkpoint), 60), "head"))
+    out.print(Text().append("model   ", "quiet").append(short(path_of(before.checkpoint), 60), "head"))
     data = f"{short(path_of(before.data) or 'arrays', 60)}, {counted(before.data['samples'], 'sample')}"
-    out.print(Text("data    ", "quiet").append(data))
+    out.print(Text().append("data    ", "quiet").append(data))
     out.print("\nDead neurons, with the weights as they are and another activation:")
     out.print(_table(swapped, out.width))
     if swapped.declined:
@@ -91,7 +91,7 @@ def print_swap(swapped: Swapped, path: str | None, out: Console | None = None) -
         )
     )
     if path:
-        out.print(Text("wrote   ", "quiet").append(whole(path), "head"), soft_wrap=True)
+        out.print(Text().append("wrote   ", "quiet").append(whole(path), "head"), soft_wrap=True)
 
 
 def _table(swapped: Swapped, width: int) -> Table:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
+from nla.lifecycle.certified import counts
 from nla.lifecycle.results import FLAGS, Inspection, path_of
 from nla.rendering.bars import legend
 from nla.rendering.checkpoint import checkpoint_facts
@@ -105,6 +106,7 @@ def evidence(inspection: Inspection) -> Iterator[str]:
         yield f"{count(dead)} of {counted(neurons, 'neuron')} {_are(dead)} dead ({share}).{_held(inspection)}"
         yield _bound(inspection, dead)
         yield from _on_held_out(inspection, dead)
+        yield from _proved(inspection)
     elif neurons:
         yield f"None of {counted(neurons, 'neuron')} is dead."
     flags = _flags(inspection)
@@ -157,6 +159,21 @@ def _on_held_out(inspection: Inspection, dead: int) -> Iterator[str]:
         woke = sum(int((r.columns["held_out_fired"][r.states == "dead"] > 0).sum()) for r in tested)
         fire = "fires" if woke == 1 else "fire"
         yield f"On {counted(samples, 'held-out sample')} {count(woke) if woke else 'none'} of them {fire}."
+
+
+def _proved(inspection: Inspection) -> Iterator[str]:
+    """What proofs say of the dead, where there are any."""
+    if not inspection.certificates:
+        return
+    told = counts(inspection.sites)
+    proved, refuted, rest = told["certified"], told["refuted"], told["undecided"] + told["unasked"]
+    parts = [
+        f"{count(proved) if proved else 'None'} of them {_are(proved or 1)} proved silent for every input of the "
+        f"domain ({inspection.certificates.get('text', '')})",
+        f"{count(refuted)} {_are(refuted)} woken by an input of it" if refuted else "",
+        f"{count(rest)} {_are(rest)} undecided" if rest else "",
+    ]
+    yield whole(f"{', '.join(filter(None, parts))}.")
 
 
 def _living(living: Mapping[str, Any]) -> Iterator[str]:

@@ -34,7 +34,7 @@ def print_outcome(outcome: Outcome, out: Console | None = None) -> None:
         did = ", ".join(f"{kind} {counted(units, 'unit')}" for kind, units in by_kind.items())
         label = f"round {number}" if len(outcome.rounds) > 1 else "did"
         found = f"{counted(each.dead, 'neuron')} dead before"
-        out.print(Text(f"{label:<9}", "quiet").append(f"{did or 'nothing to do'}  ({found})"))
+        out.print(Text().append(f"{label:<9}", "quiet").append(f"{did or 'nothing to do'}  ({found})"))
     print_verification(verification, out)
     for each in outcome.rounds:
         print_stayed(out, each.report)
@@ -44,7 +44,7 @@ def print_outcome(outcome: Outcome, out: Console | None = None) -> None:
         out.print("\nverification did not hold: nothing was written", style="warning")
         return
     for path in (outcome.output, *outcome.manifests):
-        out.print(Text("wrote    ", "quiet").append(whole(path), "head"), soft_wrap=True)
+        out.print(Text().append("wrote    ", "quiet").append(whole(path), "head"), soft_wrap=True)
 
 
 def _print_worth(out: Console, outcome: Outcome) -> None:
@@ -59,7 +59,7 @@ def print_verification(seen: Verification, out: Console | None = None) -> None:
     """Everything that a reader needs; the document (`--json`) is complete."""
     out = out or console()
     for label, about in (("model", seen.before), ("edited", seen.after), ("data", seen.data)):
-        line = Text(f"{label:<9}", "quiet").append(short(path_of(about) or "arrays", 80), "head")
+        line = Text().append(f"{label:<9}", "quiet").append(short(path_of(about) or "arrays", 80), "head")
         if about.get("format") == "safetensors":
             line.append(f"  {' · '.join(map(whole, checkpoint_facts(about)))}")
         out.print(line)
@@ -67,7 +67,7 @@ def print_verification(seen: Verification, out: Console | None = None) -> None:
         out.print("SYNTHETIC DATA: random numbers were replayed", style="alarm")
     broken = [promise for promise in seen.promises if promise.kept is False]
     verdict = "holds" if seen.holds else f"DOES NOT HOLD: {counted(len(broken), 'promise')} broken"
-    out.print(Text(f"{'verdict':<9}", "quiet").append(verdict, "head" if seen.holds else "alarm"))
+    out.print(Text().append(f"{'verdict':<9}", "quiet").append(verdict, "head" if seen.holds else "alarm"))
     _print_outputs(out, seen)
     _print_promises(out, seen)
     _print_states(out, seen)

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from nla.checkpoint.atomic import atomic_write
-from nla.errors import RecordingError, printable
+from nla.errors import RecordingError, UsageError, printable
+from nla.lifecycle.certified import with_certificates
 from nla.lifecycle.criteria import Criteria
+from nla.lifecycle.results import Inspection
 from nla.manifest.document import Manifest
 from nla.manifest.planning import plan as planned
 from nla.manifest.policies.base import Options
@@ -27,6 +29,7 @@ def plan(
     require: Sequence[str] = (),
     min_margin: float | None = None,
     max_rate_bound: float | None = None,
+    certificates: StrPath | None = None,
     fraction: float | None = None,
     target_rate: float = 0.01,
     zero_outgoing: bool = False,
@@ -44,9 +47,11 @@ def plan(
             strip-contribution, reset, shift, flip, swap; several as a list, or with commas between.
         site: names of sites; all where empty.
         state: states; those that each policy is for where empty.
-        require: 'held-out': units that the held-out split shows as the calibration split does.
+        require: 'held-out': units that the held-out split shows as the calibration split does; 'certificate': units
+            that are proved silent for every input of a domain.
         min_margin: standard deviations of z that a unit must be from waking.
         max_rate_bound: largest upper bound on the share of samples on which a unit fires.
+        certificates: what `certify` wrote of this checkpoint, in place of those of the recording.
         fraction: of strip and strip-contribution, share of a unit's incoming weights.
         target_rate: of shift, share of positions on which a unit is to fire.
         zero_outgoing: of shift, whether outgoing weights become zero, so that the output stays.
@@ -58,16 +63,38 @@ def plan(
 
     Raises:
         RecordingError: the file is not a recording.
-        UsageError: an unknown policy, site, state or requirement, or a number out of its range.
+        UsageError: an unknown policy, site, state or requirement, a number out of its range, or certificates of
+            another checkpoint.
         OutputError: the manifest cannot be written.
     """
     selection = Selection(tuple(site), tuple(state), tuple(require), min_margin, max_rate_bound)
     options = Options(fraction, target_rate, zero_outgoing, seed, to)
     inspection = judged(read_recording(run, in_process), as_criteria(criteria), ranks=False)
+    if certificates is not None:
+        inspection = _certified(inspection, certificates)
     manifest = planned(inspection, policy, selection, options, recording_digest=_digest(run))
     if output is not None:
         atomic_write(output, manifest.dumps().encode(), sources=[run])
     return manifest
+
+
+def _certified(inspection: Inspection, path: StrPath) -> Inspection:
+    """The inspection with the certificates of a file. Raises UsageError: they are of another checkpoint."""
+    from nla.certificates.reading import read
+    from nla.verbs.certifying import evidence
+
+    found, checkpoint = read(Path(path)), inspection.checkpoint
+    if found.digest != checkpoint["digest"]:
+        raise UsageError(
+            f"{printable(path)}: these are of another checkpoint, whose digest is {found.digest[:16]}; the recording's "
+            f"is {printable(checkpoint['digest'], 16)}; certify the checkpoint that was recorded"
+        )
+    constants = {**checkpoint.get("constants", {}), **checkpoint.get("constant_arrays", {})}
+    if found.constants != constants:
+        raise UsageError(f"{printable(path)}: certificates with other constants (--set) than the recording's")
+    return with_certificates(
+        inspection, evidence(found, {each.name: each.site.neurons for each in inspection.sites})
+    )
 
 
 def _digest(path: StrPath) -> str:

@@ -42,6 +42,13 @@ class ReplayOptions(TypedDict, total=False):
     verbose: bool
 
 
+def check_known(verb: str, options: Mapping[str, Any]) -> None:
+    """Raises TypeError, as Python does, for an option that no replay has: a name spelt wrongly must not go unseen."""
+    for name in options:
+        if name not in ReplayOptions.__annotations__:
+            raise TypeError(f"{verb}() got an unexpected keyword argument {name!r}")
+
+
 def put_replay(parcel: Parcel, options: ReplayOptions) -> None:
     """The options that a replay of raw outputs takes, into what travels to the child."""
     given: dict[str, Any] = dict(options)

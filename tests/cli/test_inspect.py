@@ -35,6 +35,19 @@ def test_every_option_reaches_the_api_under_its_own_name(nla, fake_api, model):
             "dormancy_threshold=0.1",
         ),
         *("--set", "state=0", "--set", "sr=16000", "--include", "linear", "--initial", "init.onnx"),
+        *(
+            "--certify",
+            "--domain",
+            "box",
+            "--box",
+            "0:1",
+            "--box",
+            "x=0:2",
+            "--ranges",
+            "r.npz",
+            "--time-budget",
+            "2m",
+        ),
         *("--batch-size", 32, "--providers", "CUDAExecutionProvider,CPUExecutionProvider", "--threads", 2),
         *("--kernel", "numpy", "--effective-rank", "exact", "--histogram", "exact", "--pre-activations"),
         *("--tokenizer", "tokenizer.json", "--max-length", 128, "--resize", "240x320", "--scale", "1/4"),
@@ -82,6 +95,11 @@ def test_every_option_reaches_the_api_under_its_own_name(nla, fake_api, model):
         "constants": {"state": 0, "sr": 16000},
         "include": ("linear",),
         "initial": "init.onnx",
+        "certify": True,
+        "domain": "box",
+        "box": ("0:1", "x=0:2"),
+        "ranges": "r.npz",
+        "time_budget": 120.0,
         "batch_size": 32,
         "providers": ("CUDAExecutionProvider", "CPUExecutionProvider"),
         "threads": 2,
@@ -134,6 +152,29 @@ def test_json_on_standard_output_is_alone_there(nla, fake_api, model):
     document = json.loads(done.out)
     assert document["summary"]["dead"] == 2
     assert done.out.endswith("}\n")
+
+
+def test_json_holds_a_row_for_each_neuron_where_asked(nla, fake_api, model, tmp_path):
+    plain, rich = (
+        json.loads(nla("inspect", model, "--data", "d.npz", "--json", "-", *more).out)
+        for more in ((), ("--neurons",))
+    )
+    assert "rows" not in plain["sites"][0]
+    assert [row["state"] for row in rich["sites"][0]["rows"]] == ["dead", "dead", "active", "active"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--data", "d.npz"), "--neurons is for the document"),
+        (("--json", "-"), "--neurons writes what a replay saw"),
+    ],
+)
+def test_rows_that_nothing_would_hold_are_refused(nla, fake_api, model, arguments, said):
+    done = nla("inspect", model, "--neurons", *arguments)
+    assert done.code == 2
+    assert said in done.err
+    fake_api.inspect.assert_not_called()
 
 
 def test_json_goes_to_its_file_beside_the_table(nla, fake_api, model, tmp_path):

@@ -14,7 +14,24 @@ from nla.lifecycle.results import FLAGS, STATES
 from nla.verbs.replaying import ReplayOptions
 
 COMMANDS = tuple(group.commands.values())
-RENDERING = {"json_file", "quiet", "row_format", "help", "version", "shell"}
+RENDERING = {
+    "json_file",
+    "neurons",
+    "trajectories",
+    "quiet",
+    "row_format",
+    "rows_output",
+    "report_format",
+    "report_file",
+    "list_metrics",
+    "list_kinds",
+    "change_format",
+    "all_neurons",
+    "table_format",
+    "help",
+    "version",
+    "shell",
+}
 """Parameters that say how results are shown, which Python callers decide for themselves."""
 FOLDED = {
     "criterion": "criteria",
@@ -22,7 +39,7 @@ FOLDED = {
 }
 """Options that together make up one parameter."""
 PYTHON_ONLY = {"progress"}
-WRITES = {"-o", "--output"}
+WRITES = {"-o", "--output", "--format", "--list", "--theme"}
 """What a command writes is its own."""
 
 
@@ -37,8 +54,23 @@ def parameters_of(command: click.Command) -> set[str]:
     return {FOLDED.get(p.name, p.name) for p in command.params if p.name not in RENDERING}
 
 
-VERBS = ["inspect", "sites", "neurons", "plan", "merge"]
-VERBS += ["apply", "verify", "undo", "masks", "prune", "repair", "swap", "export"]
+VERBS = ["inspect", "certify", "sites", "neurons", "plan", "merge"]
+VERBS += [
+    "apply",
+    "verify",
+    "undo",
+    "masks",
+    "prune",
+    "repair",
+    "swap",
+    "export",
+    "check",
+    "diff",
+    "compare",
+    "track",
+    "plot",
+    "report",
+]
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -18,7 +18,18 @@ from nla.manifest.selection import REQUIREMENTS
 def test_every_option_reaches_the_verb_by_its_name(nla, fake_api):
     done = nla(
         *("plan", "run.h5", "--policy", "reset,mask", "--site", "a", "--site", "b", "--state", "dead"),
-        *("--require", "held-out", "--min-margin", "0.5", "--max-rate-bound", "0.1%", "--fraction", "20%"),
+        *(
+            "--require",
+            "held-out",
+            "--certificates",
+            "c.json",
+            "--min-margin",
+            "0.5",
+            "--max-rate-bound",
+            "0.1%",
+            "--fraction",
+            "20%",
+        ),
         *("--target-rate", "0.05", "--zero-outgoing", "--seed", "3", "--to", "GELU"),
         *("--criterion", "dormancy_threshold=0.1"),
     )
@@ -29,6 +40,7 @@ def test_every_option_reaches_the_verb_by_its_name(nla, fake_api):
         "site": ("a", "b"),
         "state": ("dead",),
         "require": ("held-out",),
+        "certificates": "c.json",
         "min_margin": 0.5,
         "max_rate_bound": 0.001,
         "fraction": 0.2,
@@ -94,4 +106,4 @@ def test_an_unknown_policy_is_one_line(nla, fake_api):
 def test_the_lists_of_the_command_line_are_those_of_the_manifest():
     assert planning.POLICIES == policies.NAMES
     assert {name.lower() for name in SWAPS} == {"gelu", "silu", "elu", "leakyrelu"}
-    assert REQUIREMENTS == ("held-out",)
+    assert REQUIREMENTS == ("held-out", "certificate")

@@ -26,6 +26,7 @@ POLICY = "What to do"
 WHICH = "Which units"
 SURGERY = "Surgery"
 VERIFY = "Verification"
+RULES = "Rules"
 # nla.lifecycle.results.STATES and FLAGS, written out once more: importing numpy would make `--help` slow.
 # A test holds them together.
 STATES = ("dead", "constant", "saturated", "dormant", "born", "specialised", "active", "unknown")

@@ -77,8 +77,16 @@ require = choice(
     "--require",
     section=WHICH,
     multiple=True,
-    choices=["held-out"],
-    help="Units only that do not fire on the held-out data either (a constant one keeps its value).",
+    choices=["held-out", "certificate"],
+    help="Units only with this evidence: held-out, that do not fire on the held-out data either (a constant one keeps "
+    "its value); certificate, that are proved silent for every input of a domain. Repeatable.",
+)
+certificates = option(
+    "--certificates",
+    section=WHICH,
+    type=click.Path(),
+    metavar="FILE.json",
+    help="What `nla certify -o` wrote of the recorded checkpoint, in place of what `nla inspect --certify` recorded.",
 )
 min_margin = option(
     "--min-margin",
