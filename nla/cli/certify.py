@@ -50,7 +50,7 @@ _FILES = ("model", "data", "run", "ranges", "tokenizer", "graph", "processor")
         "nla certify model.onnx --box 0:1",
         "nla certify model.onnx --data calibration.npz --run run.h5 -o certificates.json",
         "nla certify checkpoint/ --size input_ids=1x16",
-        "nla certify model.onnx --box 0:1 --site /fc2/Relu --neuron 3 --method interval,linear,slopes,lp,milp",
+        "nla certify model.onnx --box 0:1 --site /fc2/Relu --method interval,linear,slopes,lp,milp",
     ),
 )
 def certify(output: str | None, row_format: str, all_neurons: bool, quiet: bool, **given: Any) -> None:

@@ -105,7 +105,7 @@ def wordless_exit(arguments, arrays, report):
 
 
 def garbage(arguments, arrays, report):
-    for descriptor in range(3, 20):
+    for descriptor in sorted(int(name) for name in os.listdir("/proc/self/fd") if int(name) > 2):
         try:
             os.write(descriptor, b"\xff" * 64)
         except OSError:
