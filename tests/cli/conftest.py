@@ -33,6 +33,7 @@ def nla(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(endings, "_install", lambda handler: None)
     monkeypatch.setattr(endings, "_abandon", lambda stream: None)
     monkeypatch.setattr(endings, "written", [])
+    monkeypatch.setenv("COLUMNS", "100")  # the workers of pytest-xdist have 80
 
     def call(*arguments: object) -> Ended:
         code = endings.guarded(lambda: run([str(a) for a in arguments]))
