@@ -9,7 +9,7 @@ from nla.cli.command import command
 from nla.cli.options import comparing, judging, writing
 
 if TYPE_CHECKING:
-    from nla.tracking.comparison import Comparison
+    pass
 
 
 @command(
@@ -47,11 +47,11 @@ def compare(table_format: str, json_file: str | None, quiet: bool, **given: Any)
     with progress.shown(quiet) as report:
         seen = api.compare(**given, progress=report)
     if json_file:
-        _put(json_file, seen)
+        outputs.put_document(json_file, seen)
     if quiet or json_file == outputs.STANDARD_OUTPUT:
         return
     if table_format == "json":
-        _put(outputs.STANDARD_OUTPUT, seen)
+        outputs.put_document(outputs.STANDARD_OUTPUT, seen)
         return
     from nla.rendering import comparison
 
@@ -61,9 +61,3 @@ def compare(table_format: str, json_file: str | None, quiet: bool, **given: Any)
         "table": comparison.print_comparison,
     }
     shows[table_format](seen)
-
-
-def _put(path: str, seen: Comparison) -> None:
-    from nla.rendering.strict_json import json_text
-
-    outputs.put(path, json_text(seen.to_dict()))

@@ -9,7 +9,7 @@ from nla.cli.command import command
 from nla.cli.options import comparing, judging, writing
 
 if TYPE_CHECKING:
-    from nla.tracking.difference import Difference
+    pass
 
 
 @command(
@@ -50,19 +50,13 @@ def diff(change_format: str, json_file: str | None, quiet: bool, **given: Any) -
     with progress.shown(quiet) as report:
         seen = api.diff(**given, progress=report)
     if json_file:
-        _put(json_file, seen)
+        outputs.put_document(json_file, seen)
     if quiet or json_file == outputs.STANDARD_OUTPUT:
         return
     if change_format == "json":
-        _put(outputs.STANDARD_OUTPUT, seen)
+        outputs.put_document(outputs.STANDARD_OUTPUT, seen)
         return
     from nla.rendering import difference
 
     show = difference.print_difference_csv if change_format == "csv" else difference.print_difference
     show(seen)
-
-
-def _put(path: str, seen: Difference) -> None:
-    from nla.rendering.strict_json import json_text
-
-    outputs.put(path, json_text(seen.to_dict()))

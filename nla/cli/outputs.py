@@ -109,6 +109,13 @@ def put_binary(path: str, fill: Callable[[BinaryIO], object]) -> None:
         raise OutputError(f"cannot write to standard output: {fault.strerror}") from fault
 
 
+def put_document(path: str, found: Any) -> None:
+    """Write the document that a result is, as strict JSON. Raises OutputError."""
+    from nla.rendering.strict_json import json_text
+
+    put(path, json_text(found.to_dict()))
+
+
 def wrote(path: str) -> None:
     """Note an output that is complete, for the message of an interrupt that comes later."""
     endings.written.append(path)

@@ -12,14 +12,12 @@ def show(
     found: Any, json_file: str | None, row_format: str, printed: Any, rows: Any, quiet: bool = False
 ) -> None:
     """The document where it was asked for, and on standard output a table, rows or the document."""
-    from nla.rendering.strict_json import json_text
-
     if json_file:
-        outputs.put(json_file, json_text(found.to_dict()))
+        outputs.put_document(json_file, found)
     if quiet or json_file == outputs.STANDARD_OUTPUT:
         return
     if row_format == "json":
-        outputs.put(outputs.STANDARD_OUTPUT, json_text(found.to_dict()))
+        outputs.put_document(outputs.STANDARD_OUTPUT, found)
     elif row_format == "csv":
         from nla.rendering.rows import print_rows
 
