@@ -47,7 +47,7 @@ ALLOWED: dict[str, set[str]] = {
     "certifying": FOUNDATION | {"calibration", "certificates", "checkpoint", "graph", "lowering", "replay"},
     "outcomes": {"lifecycle", "manifest", "surgery.report", "verification"},
     "runs": FOUNDATION | {"statistics", "lifecycle"},
-    "tracking": {"errors", "runs", "lifecycle", "statistics"},
+    "tracking": {"errors", "runs", "lifecycle", "statistics", "theory.intervals"},
     "figures": {"errors", "runs", "tracking", "lifecycle", "statistics", "theory"},
     "gate": {"errors", "runs", "lifecycle", "site", "tracking"},
     "rendering": FOUNDATION

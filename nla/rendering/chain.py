@@ -19,9 +19,9 @@ from nla.rendering.step_table import (
     step_table,
 )
 from nla.rendering.words import count, counted, hanging, percent, short
+from nla.theory.intervals import CONFIDENCE
 from nla.tracking.assumptions import Verdict
 from nla.tracking.results import Tracking
-from nla.tracking.transitions import CONFIDENCE
 
 _TINY = 1e-15
 _SURPRISING = 0.01

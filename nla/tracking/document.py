@@ -10,12 +10,13 @@ from typing import Any
 
 from nla.lifecycle.plain import plain
 from nla.lifecycle.results import STATES
+from nla.theory.intervals import CONFIDENCE
 from nla.tracking.assumptions import Assumptions, Verdict
 from nla.tracking.deaths import SiteDeaths
 from nla.tracking.propagation import SitePropagation
 from nla.tracking.remarks import remarks
 from nla.tracking.results import Step, StepSite, Tracking
-from nla.tracking.transitions import CONFIDENCE, Transitions
+from nla.tracking.transitions import Transitions
 
 SCHEMA = "nla/tracking/1"
 _OF_CHECKPOINT = ("path", "format", "digest", "bytes", "parameters")

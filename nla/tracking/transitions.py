@@ -8,17 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nla.lifecycle.results import STATES
+from nla.theory.intervals import CONFIDENCE, wilson
 from nla.tracking.trajectories import States
 
 Floats = NDArray[np.float64]
-CONFIDENCE = 0.95
-"""Of the intervals of the matrix."""
 DEPENDENT = (
     "neurons of a layer share their inputs and are not independent, so that intervals are too narrow, and p-values too "
     "small, if anything"
@@ -60,23 +58,3 @@ def count(states: Iterable[States]) -> Transitions:
         pairs = each[:-1].astype(np.int64) * size + each[1:]
         total += np.bincount(pairs.ravel(), minlength=size * size)
     return Transitions(total.reshape(size, size))
-
-
-def wilson(
-    successes: NDArray[np.int64], trials: Floats, confidence: float = CONFIDENCE
-) -> tuple[Floats, Floats]:
-    """Wilson's interval for probabilities, each of the common shape in [0, 1]; NaN where there was no trial.
-
-    >>> lower, upper = wilson(np.array([5]), np.array([10.0]))
-    >>> round(float(lower[0]), 4), round(float(upper[0]), 4)
-    (0.2366, 0.7634)
-    """
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    n = np.where(trials > 0, trials, np.nan)
-    share = successes / n
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    # What rounding leaves of an end that is 0 or 1 is put right.
-    lower = np.where(share == 0, 0.0, np.clip(centre - half, 0, 1))
-    upper = np.where(share == 1, 1.0, np.clip(centre + half, 0, 1))
-    return np.where(np.isnan(n), np.nan, lower), np.where(np.isnan(n), np.nan, upper)

@@ -7,7 +7,8 @@ import pytest
 from scipy import stats
 
 from nla.lifecycle.results import STATES
-from nla.tracking.transitions import count, wilson
+from nla.theory.intervals import wilson
+from nla.tracking.transitions import count
 
 
 def looped(states: np.ndarray) -> np.ndarray:
