@@ -89,13 +89,15 @@ class Placed:
     """The site that makes it, or the layer."""
 
 
-def placed(walk: Walk, sites: Sequence[Site], on_step: Step) -> tuple[dict[str, Placed], dict[str, str]]:
+def placed(
+    walk: Walk, sites: Sequence[Site], layers: SizedLayers
+) -> tuple[dict[str, Placed], dict[str, str]]:
     """By site, where it stands in a chain; and by site why eq. 4 does not lead on from it."""
     drafts: dict[str, Draft] = {}
     for draft in walk.drafts:
         drafts.setdefault(draft.value.name or "", draft)
     structure = Structure(walk, Coupling(walk), {site.name: site for site in sites}, drafts)
-    found, why = chains(Judge(structure, SizedLayers(walk, on_step), 0.0))
+    found, why = chains(Judge(structure, layers, 0.0))
     places: dict[str, Placed] = {}
     for chain in found:
         end = _end(walk, sites, chain)

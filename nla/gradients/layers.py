@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import onnx_ir as ir
+
 from nla.graph import query
 from nla.graph.producers import after_bias
 from nla.graph.walk import Walk
@@ -33,11 +35,6 @@ class Maker:
     def read(self) -> str:
         """The tensor that it multiplies."""
         return query.name(self.weighted.data)
-
-    @property
-    def is_convolution(self) -> bool:
-        """True for Conv."""
-        return query.kind(self.weighted.node) == "Conv"
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,8 +84,19 @@ def _maker(walk: Walk, site: Site, by_name: dict[str, Weighted]) -> Maker | str:
         return "Its layer's channels lie in a way that is not followed."
     if weighted.outputs * (weighted.parameters or 1) > _MOST_WEIGHTS:
         return f"Its layer has more than {_MOST_WEIGHTS:,} weights."
+    if _reads(weighted.weight) > 1:
+        return f"Its weights are read {_reads(weighted.weight)} times: the gradient by way of one reader is not theirs."
     has_bias = producer.bias is not None or _adds_a_bias(walk, weighted)
     return Maker(weighted, producer.channel_offset, has_bias)
+
+
+def _reads(weight: ir.Value) -> int:
+    """How often a weight is read, or what it is made of where it is turned, cast or dequantised before."""
+    most, node = len(weight.uses()), weight.producer()
+    while node is not None and node.inputs and node.inputs[0] is not None:
+        most = max(most, len(node.inputs[0].uses()))
+        node = node.inputs[0].producer()
+    return most
 
 
 def _adds_a_bias(walk: Walk, weighted: Weighted) -> bool:

@@ -8,13 +8,15 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 from numpy.typing import NDArray
 
 from nla.calibration import Calibration, open_calibration
 from nla.checkpoint.onnx_file import OnnxCheckpoint
 from nla.errors import DataError, ModelError, one_line
 from nla.gradients import weights
-from nla.gradients.bounding import LARGEST_KERNEL, Placed, bound_of, placed, windows_of
+from nla.gradients.bounding import LARGEST_KERNEL, Placed, SizedLayers, bound_of, placed, windows_of
+from nla.gradients.branches import Paths
 from nla.gradients.labelled import Labelled, classes_of
 from nla.gradients.layers import Maker, Measured, layers_of
 from nla.gradients.losses import loss_of
@@ -39,7 +41,8 @@ from nla.replay.tasks import (
     throttled,
     workers_of,
 )
-from nla.theory.gradient_flow import QUANTILES, GradientFlow, LayerGradient
+from nla.theory.gradient_flow import QUANTILES, Bound, GradientFlow, LayerGradient
+from nla.theory.slopes import largest_slope
 
 Floats = NDArray[np.float64]
 _NO_VALUES: Floats = np.zeros(0)
@@ -87,7 +90,7 @@ class _Flow:
         self._has = has
         self._arguments = arguments
         self._report = report
-        self._notes = list(has.prepared.notes)
+        self._notes = [*has.prepared.notes, *_drawn(has.walk)]
         sites = assemble(has.walk, frozenset(arguments["include"]), norms=False)
         layers, self._why = layers_of(has.walk, sites)
         if not layers:
@@ -96,7 +99,8 @@ class _Flow:
                 "not understood, and `--include linear` adds layers without an activation"
             )
         report({"phase": _BOUNDING})
-        self._places, self._unbounded = placed(has.walk, sites, self._step)
+        norms = SizedLayers(has.walk, self._step)
+        self._places, self._unbounded = placed(has.walk, sites, norms)
         report({"phase": "writing the backward pass"})
         self._backward = backward_graph(
             has.prepared.model,
@@ -104,16 +108,21 @@ class _Flow:
             loss=arguments["loss"],
             output=arguments["output"],
         )
+        self._paths = Paths(has.walk, norms, self._backward.output) if self._unbounded else None
         given = self._backward.gradients
         self._layers = [each for each in layers if each.tensor in given]
         self._why |= {
-            each.site.name: "It does not lead to the output that the loss is of."
+            each.site.name: self._backward.stopped.get(
+                each.tensor, "It does not lead to the output that the loss is of."
+            )
             for each in layers
             if each.tensor not in given
         }
         if not self._layers:
+            stopped = next((self._backward.stopped.get(each.tensor, "") for each in layers), "")
             raise ModelError(
-                f"the gradient of the output '{one_line(self._backward.output)}' arrives at no layer: name another "
+                stopped.rstrip(".")
+                or f"the gradient of the output '{one_line(self._backward.output)}' arrives at no layer: name another "
                 f"output ({', '.join(map(one_line, has.prepared.outputs))})"
             )
         self._data = _labelled(has.data, self._backward, self._notes)
@@ -188,6 +197,11 @@ class _Flow:
                 found[name] = Tensor(self._backward.gradients[name], weighted.outputs, (weighted.out_axis,))
         return found
 
+    def _over_paths(self, each: Measured, mean: float, end: float) -> Bound | None:
+        """The bound of a layer that stands in no chain; None where there is none."""
+        slope = largest_slope(each.site.activation)
+        return None if self._paths is None else self._paths.bound(each.tensor, slope, mean, end)
+
     def _wanted(self, each: Measured) -> Wanted:
         gradients, site = self._backward.gradients, each.site
         return Wanted(Tensor(gradients[each.tensor], site.neurons, site.channel_axes), self._rows(each.maker))
@@ -209,10 +223,12 @@ class _Flow:
         site, maker = each.site, each.maker
         made = _summed(site.name, each.tensor, site.role, site.activation.name, sums, samples)
         place = self._places.get(site.name)
+        end = means[self._backward.output]
+        bound = self._over_paths(each, made.mean, end) if place is None else bound_of(place, made.mean, means)
         made = replace(
             made,
-            bound=None if place is None else bound_of(place, made.mean, means),
-            unbounded="" if place is not None else self._unbounded.get(site.name, ""),
+            bound=bound,
+            unbounded="" if bound is not None else self._unbounded.get(site.name, ""),
             rows_skipped=each.skipped,
         )
         if maker is None or not isinstance(sums.rows, np.ndarray):
@@ -276,6 +292,18 @@ def _summed(name: str, tensor: str, role: str, activation: str, sums: Sums, samp
         row_norm=_NO_VALUES,
         bias_abs=_NO_VALUES,
     )
+
+
+def _drawn(walk: Walk) -> list[str]:
+    """A note where the model draws numbers: what is measured differs from run to run."""
+    drawing = [node for node in walk.nodes if query.kind(node) in query.RANDOM or _drops(walk, node)]
+    named = ", ".join(f"{query.kind(node)} '{one_line(query.node_name(node))}'" for node in drawing[:3])
+    return [f"the model draws at random ({named}): gradients differ from run to run"] if drawing else []
+
+
+def _drops(walk: Walk, node: ir.Node) -> bool:
+    training = query.operand(node, 2) if query.kind(node) == "Dropout" else None
+    return training is not None and walk.flow.constants.scalar(training) != 0
 
 
 def _labelled(data: Calibration, backward: Backward, notes: list[str]) -> Labelled:

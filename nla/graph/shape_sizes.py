@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import onnx_ir as ir
 
 from nla.graph import query
 from nla.graph.einsum import terms
-from nla.graph.shape_elements import LONGEST, factors, multiplied
+from nla.graph.shape_elements import LARGEST, LONGEST, factors, multiplied
 
 if TYPE_CHECKING:
     from nla.graph.shapes import Dim, Dims, Shapes
@@ -277,6 +279,46 @@ def _flattened(shapes: Shapes, node: ir.Node) -> Dims | None:
     return tuple(multiplied(part) for part in (dims[:axis], dims[axis:]))
 
 
+def _padded(shapes: Shapes, node: ir.Node) -> Dims | None:
+    dims = shapes.dims(query.operand(node, 0))
+    pads = query.integers(node, "pads") or shapes.elements(query.operand(node, 1))
+    axes = shapes.elements(query.operand(node, 3))
+    if dims is None or pads is None or (axes is None and query.operand(node, 3) is not None):
+        return None if dims is None else (None,) * len(dims)
+    places = tuple(range(len(dims))) if axes is None else axes
+    sizes = list(dims)
+    for axis, begin, end in zip(places, pads, pads[len(places) :], strict=False):
+        if not isinstance(axis, int) or not -len(dims) <= axis < len(dims):
+            return (None,) * len(dims)
+        size, whole = sizes[axis], isinstance(begin, int) and isinstance(end, int)
+        grown = size + begin + end if isinstance(size, int) and whole else None  # type: ignore[operator]
+        sizes[axis] = size if begin == end == 0 else grown
+    return tuple(sizes)
+
+
+def _resized(shapes: Shapes, node: ir.Node) -> Dims | None:
+    """By the sizes that it is given, or by constant scales."""
+    dims, sizes = shapes.dims(query.operand(node, 0)), shapes.elements(query.operand(node, 3))
+    if dims is None or query.integers(node, "axes") or query.text(node, "keep_aspect_ratio_policy"):
+        return None
+    if sizes is not None and len(sizes) == len(dims):
+        return sizes
+    scales = shapes.scales(query.operand(node, 1 if len(node.inputs) < 3 else 2)) or query.reals(
+        node, "scales"
+    )
+    if scales is None or len(scales) != len(dims):
+        return (None,) * len(dims)
+    return tuple(_scaled(size, scale) for size, scale in zip(dims, scales, strict=True))
+
+
+def _scaled(size: Dim, scale: float) -> Dim:
+    """Rounded down, from a product in single precision, as in onnx and onnxruntime."""
+    if scale == 1:
+        return size
+    known = isinstance(size, int) and 0 < scale < LARGEST
+    return math.floor(np.float32(size) * np.float32(scale)) if known else None
+
+
 _CONVOLUTIONS = ("Conv", "ConvInteger", "QLinearConv", "com.microsoft.FusedConv")
 
 
@@ -308,11 +350,19 @@ def _windowed(shapes: Shapes, node: ir.Node) -> Dims | None:
         reach = None if not isinstance(window, int) else dilations[at] * (window - 1)
         if stride == 1 and (same or around == reach):
             sizes.append(size)
-        elif not isinstance(size, int) or reach is None or rounds_up or stride < 1:
+        elif not isinstance(size, int) or reach is None or stride < 1:
             sizes.append(None)
+        elif rounds_up and not same:
+            sizes.append(_rounded_up(size + around - reach - 1, stride, size + pads[at]))
         else:
             sizes.append(-(-size // stride) if same else (size + around - reach - 1) // stride + 1)
     return (dims[0], channels, *sizes)
+
+
+def _rounded_up(room: int, stride: int, values: int) -> int | None:
+    """Windows with ceil_mode; None where the last would begin behind all values, which runtimes count differently."""
+    count = -(-room // stride) + 1
+    return count if (count - 1) * stride < values else None
 
 
 _ALIKE = (
@@ -332,6 +382,12 @@ _ALIKE = (
         "Sqrt",
         "LayerNormalization",
         "BatchNormalization",
+        "InstanceNormalization",
+        "GroupNormalization",
+        "LpNormalization",
+        "LRN",
+        "LogSoftmax",
+        "ThresholdedRelu",
     ),
     *("com.microsoft.Gelu", "com.microsoft.FastGelu", "com.microsoft.BiasGelu", "com.microsoft.QuickGelu"),
     *("com.microsoft.QLinearSigmoid", "com.microsoft.QLinearLeakyRelu", "com.microsoft.QLinearSoftmax"),
@@ -370,12 +426,15 @@ _ONE: dict[str, Callable[[Shapes, ir.Node], Dims | None]] = {
     "Slice": _sliced,
     **dict.fromkeys(("Concat", "com.microsoft.QLinearConcat"), _joined),
     **dict.fromkeys(("MatMul", "MatMulInteger", "com.microsoft.FusedMatMul"), _multiplied),
+    "Gemm": _multiplied,
     "Einsum": _summed,
+    "Pad": _padded,
+    **dict.fromkeys(("Resize", "Upsample"), _resized),
     "com.microsoft.MatMulNBits": _projected,
     "Flatten": _flattened,
     **dict.fromkeys((*_CONVOLUTIONS, "MaxPool", "AveragePool"), _windowed),
     **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"), _pooled),
-    **dict.fromkeys(("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL2"), _reduced),
+    **dict.fromkeys(("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2"), _reduced),
 }
 
 

@@ -52,6 +52,11 @@ class Shapes:
             return self._elements[value]
         return self._constants.integers(value) if value in self._constants else None
 
+    def scales(self, value: ir.Value | None) -> tuple[float, ...] | None:
+        """What a constant of real numbers holds, by which sizes are multiplied."""
+        found = self._constants.array(value)
+        return None if found is None or found.ndim != 1 else tuple(map(float, found))
+
     def visit(self, node: ir.Node) -> None:
         """Learn what the node's outputs are, from its inputs."""
         outputs = [value for value in node.outputs if value.name]

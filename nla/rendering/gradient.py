@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nla.rendering.checkpoint import checkpoint_facts
-from nla.rendering.terminal import RULES, console
+from nla.rendering.terminal import console, ruled
 from nla.rendering.words import count, counted, hanging, several, short_names, whole
 from nla.theory.gradient_flow import EXPLODING, FAR, NONE, VACUOUS, VANISHING, GradientFlow, LayerGradient
 
@@ -76,7 +76,7 @@ def _table(found: GradientFlow, width: int) -> Table:
     columns = zip(_HEADINGS, zip(*rows, strict=True), strict=True)
     used = sum(2 + max(len(heading), *map(len, column)) for heading, column in columns)
     names = short_names([_named(layer) for layer in shown], max(12, width - used - 2))
-    table = Table(box=RULES, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False, header_style="head")
+    table = ruled()
     table.add_column("layer", no_wrap=True)
     for heading in _HEADINGS:
         table.add_column(heading, justify="right", no_wrap=True)
@@ -129,7 +129,8 @@ def _sentences(found: GradientFlow) -> Iterator[str]:
     if bounded:
         yield (
             f"eq. 4 bounds ‖δ‖ here over ‖δ‖ at the end of the chain ({_ends(bounded)}) by the product of slopes and "
-            "spectral norms. It is one-sided: far below 1 it proves that gradients vanish, above 1 it says nothing."
+            "spectral norms, summed over all paths where branches are added. It is one-sided: far below 1 it proves "
+            "that gradients vanish, above 1 it says nothing."
         )
     if found.vacuous:
         worst = max((b for layer in bounded if (b := layer.bound) and b.vacuous), key=lambda b: b.log10_apart)

@@ -211,6 +211,25 @@ def test_what_does_not_fit_is_refused(options, error, said, tmp_path):
         measured(mlp(), tmp_path, {"x": X}, **options)
 
 
+def test_the_oldest_operator_set_has_no_expand_and_gives_the_same_gradient(tmp_path):
+    rng = np.random.default_rng(3)
+    weights = {
+        name: builders.normal(rng, *shape)
+        for name, shape in {
+            "w1": (7, 4),
+            "b1": (7,),
+            "w2": (6, 7),
+            "b2": (6,),
+            "w3": (3, 6),
+            "b3": (3,),
+        }.items()
+    }
+    old, new = (
+        measured(mlp(weights, opset=opset), tmp_path, {"x": X}, loss="sum").layers for opset in (7, 17)
+    )
+    assert [each.mean for each in old] == pytest.approx([each.mean for each in new], rel=1e-5)
+
+
 def test_no_data_is_refused(tmp_path):
     with pytest.raises(UsageError, match="measured over data"):
         nla.gradient(saved(mlp(), tmp_path / "m.onnx"))
@@ -227,6 +246,35 @@ def test_an_operator_without_a_rule_is_refused_by_name(nodes, said, tmp_path):
     model = mlp({"axis": np.array(1)}, nodes=nodes, head="y = Gemm <transB = 1> (q, w3, b3)")
     with pytest.raises(ModelError, match=said):
         measured(model, tmp_path, {"x": X}, loss="sum")
+
+
+def test_layers_behind_an_operator_without_a_rule_are_measured_and_those_before_it_listed_with_it(tmp_path):
+    nodes = "q = CumSum (a2, axis) z4 = Gemm (q, w4) a4 = Relu (z4)"
+    weights = {"axis": np.array(1), "w4": builders.normal(RNG, 6, 5), "w3": builders.normal(RNG, 3, 5)}
+    model = mlp(weights, nodes=nodes, head="y = Gemm <transB = 1> (a4, w3, b3)")
+    found = measured(model, tmp_path, {"x": X}, labels=LABELS)
+    assert [layer.name for layer in found.layers] == ["a4", "y"]
+    assert set(found.not_measured) == {"a1", "a2"}
+    assert all("CumSum" in why for why in found.not_measured.values())
+
+
+def test_dropout_that_is_left_in_training_is_said_and_nothing_before_it_is_measured(tmp_path):
+    nodes = (
+        "n = Constant <value_int = 1> () training = Cast <to = 9> (n) "
+        "q = Dropout (a2, , training) r = Gemm <transB = 1> (q, w3, b3)"
+    )
+    found = measured(mlp(nodes=nodes, head="y = Relu (r)"), tmp_path, {"x": X}, loss="sum")
+    assert set(found.not_measured) == {"a1", "a2"}
+    assert any("draws at random" in note for note in found.notes)
+
+
+def test_weights_that_are_read_twice_have_no_gradient_by_one_reader(tmp_path):
+    """The gradient of what is shared is the sum over its readers, and that is not what one layer's rows would say."""
+    nodes = "t = Gemm <transB = 1> (x, w1) r = Relu (t) s = Gemm <transB = 1> (r, w2) u = Add (s, a2)"
+    model = mlp(nodes=nodes, head="y = Gemm <transB = 1> (u, w3, b3)")
+    found = {layer.name: layer for layer in measured(model, tmp_path, {"x": X}, labels=LABELS).layers}
+    assert len(found["a1"].row_norm) == len(found["a2"].row_norm) == 0
+    assert "read 2 times" in found["a1"].rows_skipped
 
 
 def test_spoilt_files_end_in_an_error_of_ours_or_none(tmp_path):

@@ -6,6 +6,8 @@ import onnx_ir as ir
 
 from nla.graph import query
 from nla.graph.backward.tape import Gradients, Rule, Tape, refusal
+from nla.graph.einsum import Terms, terms
+from nla.graph.shapes import Dim
 
 
 def _gemm(tape: Tape, node: ir.Node, gradient: ir.Value) -> Gradients:
@@ -59,4 +61,30 @@ def _folded(tape: Tape, made: ir.Value, node: ir.Node, operand: ir.Value, rank: 
     return tape.shaped_as(made, operand) if more or spread or unknown else made
 
 
-RULES: dict[str, Rule] = {"Gemm": _gemm, "MatMul": _matmul}
+def _einsum(tape: Tape, node: ir.Node, gradient: ir.Value) -> Gradients:
+    """Of two operands: another Einsum, of the gradient and the other operand."""
+    found = terms(node)
+    if found is None or "..." in query.text(node, "equation"):
+        raise refusal(node, "its equation has an ellipsis or repeated letters, or not two operands")
+    a, b = query.operands(node)
+    of_a = _einsum_part(tape, node, gradient, found, a, b) if tape.needs(a) else None
+    of_b = _einsum_part(tape, node, gradient, found.swapped(), b, a) if tape.needs(b) else None
+    return of_a, of_b
+
+
+def _einsum_part(
+    tape: Tape, node: ir.Node, gradient: ir.Value, found: Terms, own: ir.Value, other: ir.Value
+) -> ir.Value:
+    """The gradient at the left operand. Raises ModelError: a letter is in it alone, or is spread."""
+    if not set(found.left) <= {*found.out, *found.right}:
+        raise refusal(node, "it sums an operand along an axis that nothing else has")
+    known: dict[str, Dim] = dict(zip(found.left, tape.dims(node, own), strict=True))
+    pairs = zip(
+        found.right + found.out, (*tape.dims(node, other), *tape.dims(node, node.outputs[0])), strict=True
+    )
+    if any(known.get(letter, size) == 1 != size for letter, size in pairs):
+        raise refusal(node, "it spreads an axis of one")
+    return tape.put("Einsum", gradient, other, equation=f"{found.out},{found.right}->{found.left}")
+
+
+RULES: dict[str, Rule] = {"Gemm": _gemm, "MatMul": _matmul, "Einsum": _einsum}

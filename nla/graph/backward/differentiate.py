@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
 from nla.errors import ModelError, printable
 from nla.graph import query
-from nla.graph.backward import activations, convolving, dense, joining, losses, moving, normalising, pooling
+from nla.graph.backward import (
+    activations,
+    convolving,
+    dense,
+    joining,
+    losses,
+    mapping,
+    moving,
+    normalising,
+    pooling,
+    reducing,
+)
 from nla.graph.backward.tape import FLOATS, OLDEST, Gradients, Rule, Tape, refusal
 from nla.graph.constants import Constants
 from nla.graph.rewrite import top_level
@@ -20,9 +31,11 @@ RULES: dict[str, Rule] = {
     **dense.RULES,
     **convolving.RULES,
     **normalising.RULES,
+    **reducing.RULES,
     **pooling.RULES,
     **joining.RULES,
     **moving.RULES,
+    **mapping.RULES,
     **activations.RULES,
 }
 """By operator, how a gradient goes through it."""
@@ -48,6 +61,8 @@ class Backward:
     """Its sizes, as far as they are known."""
     fed: Input | None
     """An input besides the model's: `losses.TARGET` (one-hot labels) or `losses.SEED`."""
+    stopped: Mapping[str, str]
+    """By tensor that was asked for, why no gradient comes as far as it, a sentence: an operator has no rule."""
 
 
 def backward_graph(
@@ -64,8 +79,11 @@ def backward_graph(
         loss: a name of `losses.LOSSES`, or `losses.GIVEN`.
         output: name of the output; the first with floating-point numbers that is made of `wanted` where None.
 
+    Where an operator on the way has no rule, or a size on the way is not known, no gradient is given of anything that
+    the operator reads, even if a part of it comes by another way: `stopped` names the operator.
+
     Raises:
-        ModelError: an operator on the way has no rule, or a size on the way is not known; the message names it.
+        ModelError: for this reason, or another, there is no gradient at any of them.
         UsageError: no such loss or output.
     """
     graph = model.clone()
@@ -87,11 +105,16 @@ def backward_graph(
     tape = Tape(main, constants, shapes, needed)
     begin = losses.start(tape, losses.output_named(main, output, needed), loss)
     tape.add(begin.value, begin.gradient)
+    stopped: dict[ir.Value, ModelError] = {}
     for node in reversed(nodes):
-        _pass(tape, node)
+        _pass(tape, node, stopped)
     found = {
-        name: query.name(tape.gradients[values[name]]) for name in wanted if values[name] in tape.gradients
+        name: query.name(tape.gradients[values[name]])
+        for name in wanted
+        if values[name] in tape.gradients and values[name] not in stopped
     }
+    if stopped and not found:
+        raise next(iter(stopped.values()))
     return Backward(
         model=graph,
         gradients=found,
@@ -99,6 +122,7 @@ def backward_graph(
         output_gradient=query.name(tape.gradients[begin.value]),
         output_sizes=shapes.dims(begin.value) or (),
         fed=begin.fed,
+        stopped={name: f"{stopped[values[name]]}." for name in wanted if values[name] in stopped},
     )
 
 
@@ -113,13 +137,22 @@ def _needed(
     return frozenset(needed)
 
 
-def _pass(tape: Tape, node: ir.Node) -> None:
-    """Take the gradient at what a node makes to what it reads, where that is asked for."""
+def _pass(tape: Tape, node: ir.Node, stopped: dict[ir.Value, ModelError]) -> None:
+    """Take the gradient at what a node makes to what it reads, where that is asked for; or note why it stops there."""
     arrived = [value for value in node.outputs if value in tape.gradients]
-    if not arrived or not any(map(tape.needs, query.captured(node))):
+    reads = [value for value in query.captured(node) if tape.needs(value) and _floating(value)]
+    why = next((stopped[value] for value in node.outputs if value in stopped), None)
+    if not reads or (why is None and not arrived):
         return
-    for value, gradient in zip(node.inputs, _gradients(tape, node, arrived), strict=False):
-        if value is not None and gradient is not None and tape.needs(value) and _floating(value):
+    try:
+        if why is not None:
+            raise why
+        gradients = _gradients(tape, node, arrived)
+    except ModelError as error:
+        stopped.update((value, error) for value in reads if value not in stopped)
+        return
+    for value, gradient in zip(node.inputs, gradients, strict=False):
+        if value in reads and value is not None and gradient is not None:
             tape.add(value, gradient)
 
 

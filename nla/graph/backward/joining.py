@@ -25,6 +25,11 @@ def _sum(tape: Tape, node: ir.Node, gradient: ir.Value) -> Gradients:
     return _each(tape, node, *[lambda: gradient] * len(node.inputs))
 
 
+def _mean(tape: Tape, node: ir.Node, gradient: ir.Value) -> Gradients:
+    share = tape.scaled(gradient, 1 / len(node.inputs), node.outputs[0])
+    return _each(tape, node, *[lambda: share] * len(node.inputs))
+
+
 def _difference(tape: Tape, node: ir.Node, gradient: ir.Value) -> Gradients:
     return _each(tape, node, lambda: gradient, lambda: tape.put("Neg", gradient))
 
@@ -106,6 +111,7 @@ def split(tape: Tape, node: ir.Node) -> Gradients:
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys(("Add", "Sum"), _sum),
+    "Mean": _mean,
     "Sub": _difference,
     "Mul": _product,
     "Div": _quotient,

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+import numpy as np
 import onnx_ir as ir
 
+from nla.errors import printable
 from nla.graph import query
+from nla.graph.backward.mapping import along
 from nla.graph.backward.tape import FLOATS, Gradients, Rule, Tape, refusal
 
-_TRAINING_BY_INPUT = 12
 _FAR = 1 << 62
+_MODES: dict[str, Literal["constant", "edge", "reflect", "wrap"]] = {
+    "constant": "constant",
+    "edge": "edge",
+    "reflect": "reflect",
+    "wrap": "wrap",
+}
+"""Of Pad, and what NumPy calls them."""
 
 
 def _same(tape: Tape, node: ir.Node, gradient: ir.Value) -> Gradients:
@@ -51,7 +62,7 @@ def _expanded(tape: Tape, node: ir.Node, gradient: ir.Value) -> Gradients:
 
 
 def _sliced(tape: Tape, node: ir.Node, gradient: ir.Value) -> Gradients:
-    """Zeros around what was taken."""
+    """Zeros around what was taken, and between where it takes every so many."""
     x = node.inputs[0]
     assert x is not None
     dims = tape.dims(node, x)
@@ -59,12 +70,17 @@ def _sliced(tape: Tape, node: ir.Node, gradient: ir.Value) -> Gradients:
         query.integers(node, key) or tape.whole_numbers(query.operand(node, at))
         for at, key in enumerate(("starts", "ends", "axes", "steps"), 1)
     )
-    if starts is None or ends is None or (steps is not None and set(steps) != {1}):
-        raise refusal(node, "its places are computed, or it takes every so many")
-    axes = axes if axes is not None else tuple(range(len(starts)))
+    if starts is None or ends is None or (steps is None and query.operand(node, 4) is not None):
+        raise refusal(node, "its places are computed")
+    axes = tuple(a % len(dims) for a in axes) if axes is not None else tuple(range(len(starts)))
     pads = [0] * (2 * len(dims))
-    for axis, start, stop in zip((a % len(dims) for a in axes), starts, ends, strict=False):
+    for axis, start, stop, step in zip(axes, starts, ends, steps or (1,) * len(axes), strict=True):
         size = dims[axis]
+        if step != 1:
+            end = None if step < 0 and stop < -tape.sizes(node, x, axis)[0] else stop
+            units = np.eye(tape.sizes(node, x, axis)[0])
+            gradient = along(tape, node, gradient, axis, units[:, start:end:step], len(dims), x)
+            continue
         if not isinstance(size, int):
             if start == 0 and stop >= _FAR // 2:
                 continue
@@ -75,16 +91,22 @@ def _sliced(tape: Tape, node: ir.Node, gradient: ir.Value) -> Gradients:
 
 
 def _gathered(tape: Tape, node: ir.Node, gradient: ir.Value) -> Gradients:
-    """One place of an axis; Gather with more indices is not followed."""
+    """Zeros but for the places of an axis that were taken; what was taken twice gets both."""
     x, index = node.inputs[0], query.operand(node, 1)
     assert x is not None
     if tape.needs(index):
         raise refusal(node, "its indices are computed by the network itself")
     place = tape.constants.array(index)
-    if place is None or place.size != 1:
-        raise refusal(node, "it gathers several places, or places that are computed")
+    if place is None:
+        raise refusal(node, "it gathers places that are computed")
     dims = tape.dims(node, x)
     axis = query.integer(node, "axis") % max(len(dims), 1)
+    if place.size != 1:
+        units = np.eye(tape.sizes(node, x, axis)[0])[:, place.reshape(-1)]
+        if place.ndim != 1:
+            behind = tape.sizes(node, x, axis + 1)
+            gradient = tape.put("Reshape", gradient, tape.integers(*[0] * axis, place.size, *behind))
+        return (along(tape, node, gradient, axis, units, len(dims), x),)
     size = dims[axis]
     if not isinstance(size, int):
         raise refusal(node, "it gathers along an axis whose size is not known before a run")
@@ -103,24 +125,46 @@ def _gathered(tape: Tape, node: ir.Node, gradient: ir.Value) -> Gradients:
 
 
 def _padded(tape: Tape, node: ir.Node, gradient: ir.Value) -> Gradients:
-    """What lies inside the padding."""
-    if query.text(node, "mode", "constant") not in ("", "constant"):
-        raise refusal(node, "padding that repeats values is not followed")
+    """What lies inside the padding; what is repeated there, or taken away, by the matrix of each axis."""
     pads = query.integers(node, "pads") or tape.whole_numbers(query.operand(node, 1))
+    mode = query.text(node, "mode", "constant") or "constant"
     x = node.inputs[0]
+    assert x is not None
     rank = len(tape.dims(node, x))
     given = tape.whole_numbers(query.operand(node, 3))
+    if given is None and query.operand(node, 3) is not None:
+        raise refusal(node, "its axes are computed")
     axes = [axis % rank for axis in given] if given is not None else list(range(rank))
-    if pads is None or len(pads) != 2 * len(axes) or min(pads) < 0:
-        raise refusal(node, "its pads are computed, or take values away")
-    parts = [
-        (axis, pads[k], -pads[len(axes) + k] or _FAR)
-        for k, axis in enumerate(axes)
-        if pads[k] or pads[len(axes) + k]
-    ]
-    if not parts:
-        return (gradient,)
-    return (tape.sliced(gradient, *([part[k] for part in parts] for k in range(3))),)
+    if pads is None or len(pads) != 2 * len(axes) or mode not in _MODES:
+        raise refusal(node, f"its pads are computed, or of a kind that is not followed ({printable(mode)})")
+    parts = [part for part in zip(axes, pads, pads[len(axes) :], strict=False) if any(part[1:])]
+    if mode == "constant" and min(pads, default=0) >= 0:
+        inside = [(axis, begin, -end or _FAR) for axis, begin, end in parts]
+        return (tape.sliced(gradient, *zip(*inside, strict=True)) if inside else gradient,)
+    for axis, begin, end in parts:
+        units = np.eye(tape.sizes(node, x, axis)[0])
+        widths = (0, 0), (max(begin, 0), max(end, 0))
+        units = np.pad(units[:, max(-begin, 0) : min(len(units), len(units) + end)], widths, _MODES[mode])
+        gradient = along(tape, node, gradient, axis, units, rank, x)
+    return (gradient,)
+
+
+def _to_space(tape: Tape, node: ir.Node, gradient: ir.Value) -> Gradients:
+    """DepthToSpace: back again, with the channels of a block outside (DCR) or inside (CRD) the others."""
+    x, block = node.inputs[0], query.integer(node, "blocksize", 1)
+    assert x is not None
+    made = tape.put("SpaceToDepth", gradient, blocksize=block)
+    if query.text(node, "mode", "DCR") == "CRD":
+        channels, *sizes = tape.sizes(node, x, 1)
+        split = tape.integers(0, block * block, channels // max(block * block, 1), *sizes)
+        made = tape.put("Transpose", tape.put("Reshape", made, split), perm=[0, 2, 1, 3, 4])
+        made = tape.shaped_as(made, x)
+    return (made,)
+
+
+def _to_depth(tape: Tape, node: ir.Node, gradient: ir.Value) -> Gradients:
+    """SpaceToDepth."""
+    return (tape.put("DepthToSpace", gradient, blocksize=query.integer(node, "blocksize", 1)),)
 
 
 RULES: dict[str, Rule] = {
@@ -133,4 +177,6 @@ RULES: dict[str, Rule] = {
     "Slice": _sliced,
     "Gather": _gathered,
     "Pad": _padded,
+    "DepthToSpace": _to_space,
+    "SpaceToDepth": _to_depth,
 }

@@ -19,6 +19,8 @@ def _max_pool(tape: Tape, node: ir.Node, gradient: ir.Value) -> Gradients:
     assert x is not None
     if query.integer(node, "storage_order"):
         raise refusal(node, "windows are read column by column (storage_order 1)")
+    if _takes_all(tape, node, x):
+        return _global_max(tape, node, gradient)
     seen, channels = _pooled(tape, node)
     count = query.product(seen.kernel)
     if count * count * channels > _LARGEST:
@@ -47,6 +49,15 @@ def _max_pool(tape: Tape, node: ir.Node, gradient: ir.Value) -> Gradients:
     sizes = tape.sizes(node, y, 2)
     parts = tape.put("Reshape", tape.times(chosen, given), tape.integers(0, channels * count, *sizes))
     return (tape.put("ConvTranspose", parts, weight, group=channels, **seen.transposed()),)
+
+
+def _takes_all(tape: Tape, node: ir.Node, x: ir.Value) -> bool:
+    """Whether there is one window, over the whole map: exporters write a global pooling so."""
+    kernel, sizes = query.integers(node, "kernel_shape") or (), tape.dims(node, x)[2:]
+    plain = not any(query.integers(node, "pads") or ()) and set(query.integers(node, "dilations") or ()) <= {
+        1
+    }
+    return plain and kernel == sizes and query.text(node, "auto_pad", "NOTSET") in ("", "NOTSET", "VALID")
 
 
 def _one_hot(tape: Tape, index: ir.Value, count: int, like: ir.Value, *, rank: int) -> ir.Value:

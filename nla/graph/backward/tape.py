@@ -25,6 +25,7 @@ _REDUCED_BY_INPUT = 13
 _SLICED_BY_INPUT = 10
 _PADDED_BY_INPUT = 11
 _CHOOSES = 9
+_EXPANDED = 8
 _FREE_OF_C = 11
 FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 
@@ -64,6 +65,22 @@ class Tape:
         """A node of one output."""
         given = [ir.convenience.convert_attribute(name, value) for name, value in attributes.items()]
         made = ir.Node("", kind, list(inputs), given, num_outputs=1, name=self.fresh())
+        made.outputs[0].name = made.name
+        self.graph.append(made)
+        return made.outputs[0]
+
+    def copied(self, node: ir.Node, *inputs: ir.Value | None, **attributes: Any) -> ir.Value:
+        """A node of the same operator with its attributes, or others in their place, and these inputs."""
+        kept = {name: value for name, value in node.attributes.items() if name not in attributes}
+        given = [ir.convenience.convert_attribute(name, value) for name, value in attributes.items()]
+        made = ir.Node(
+            node.domain,
+            node.op_type,
+            list(inputs),
+            [*kept.values(), *given],
+            num_outputs=1,
+            name=self.fresh(),
+        )
         made.outputs[0].name = made.name
         self.graph.append(made)
         return made.outputs[0]
@@ -154,6 +171,8 @@ class Tape:
 
     def spread_to(self, gradient: ir.Value, value: ir.Value) -> ir.Value:
         """The gradient repeated to the shape of a forward value."""
+        if self.opset < _EXPANDED:
+            return self.put("Add", gradient, self.put("Sub", value, value))
         return self.put("Expand", gradient, self.shape(value))
 
     def sliced(

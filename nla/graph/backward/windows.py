@@ -60,6 +60,10 @@ def windows(tape: Tape, node: ir.Node, kernel: Sequence[int]) -> Windows:
     made = tape.sizes(node, node.outputs[0], 2)
     if not len(into) == len(made) == axes:
         raise refusal(node, "its kernel has another number of axes than what it reads")
+    if any((made[k] - 1) * strides[k] >= into[k] + pads[k] for k in range(axes)) and auto == "NOTSET":
+        raise refusal(
+            node, "its last window begins behind all values (ceil_mode), which runtimes count differently"
+        )
     reach = [(made[k] - 1) * strides[k] + (kernel[k] - 1) * dilations[k] + 1 for k in range(axes)]
     begins = tuple(_begin(auto, reach[k] - into[k], pads[k]) for k in range(axes))
     left = [reach[k] - into[k] - begins[k] for k in range(axes)]
