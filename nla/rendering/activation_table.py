@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from nla.rendering.narrow import fitting, left_out
-from nla.rendering.terminal import RULES, console
+from nla.rendering.terminal import console, ruled
 from nla.theory.activation_table import FLAT, ActivationTable, Row
 
 _HEADINGS = ("φ", "values", "slopes", "flat at z", "turns at", "gain", "back", "dies", "saturates")
@@ -34,7 +33,7 @@ def _end(value: float | None) -> str:
 def print_activations(found: ActivationTable, out: Console | None = None) -> None:
     """A line for each activation."""
     out = out or console()
-    table = Table(box=RULES, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False, header_style="head")
+    table = ruled()
     cells = [_cells(row) for row in found.rows]
     kept = fitting(_HEADINGS, cells, out.width, _DISPENSABLE)
     for at in kept:

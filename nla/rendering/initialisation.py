@@ -10,7 +10,7 @@ from rich.text import Text
 
 from nla.rendering.checkpoint import checkpoint_facts
 from nla.rendering.narrow import fitting
-from nla.rendering.terminal import RULES, console
+from nla.rendering.terminal import console, ruled
 from nla.rendering.words import count, counted, hanging, percent, several, short_names, whole
 from nla.weights.initialisation import STRENGTHS, Initialisation, LayerInitialisation
 
@@ -37,7 +37,7 @@ def print_initialisation(found: Initialisation, out: Console | None = None) -> N
 
 
 def _table(headings: Sequence[str], left: int) -> Table:
-    table = Table(box=RULES, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False, header_style="head")
+    table = ruled()
     for at, heading in enumerate(headings):
         table.add_column(heading, justify="right" if 0 < at < left else "left", no_wrap=True)
     return table

@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from nla.rendering.terminal import RULES, console
+from nla.rendering.terminal import console, ruled
 from nla.rendering.words import count, counted, hanging
 from nla.theory.simulation.results import Series, Simulation
 from nla.theory.simulation.settings import FIGURES, PHASES
@@ -50,7 +49,7 @@ def _powers(depth: int, most: int = _COLUMNS) -> list[int]:
 
 def _grid(title: str, series: Sequence[Series], cell: Callable[[Series, int], str], out: Console) -> None:
     depths = _powers(max(each.task.depth for each in series))
-    table = Table(box=RULES, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False, header_style="head")
+    table = ruled()
     table.add_column("width", justify="right")
     for depth in depths:
         table.add_column(f"{count(depth)}", justify="right", no_wrap=True)
@@ -140,7 +139,7 @@ def _variances(found: Simulation, out: Console) -> None:
 
 
 def _paths(found: Simulation, out: Console) -> None:
-    table = Table(box=RULES, show_edge=False, padding=(0, 2, 0, 0), pad_edge=False, header_style="head")
+    table = ruled(3)
     for heading in (
         "p",
         "depth k",

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from nla.rendering.checkpoint import checkpoint_facts
 from nla.rendering.narrow import fitting
-from nla.rendering.terminal import RULES, console
+from nla.rendering.terminal import console, ruled
 from nla.rendering.words import count, counted, hanging, percent, several, short_names, whole
 from nla.theory.chances import Chance
 from nla.theory.trainability import Placed, Trainability
@@ -31,7 +31,7 @@ def print_trainability(found: Trainability, out: Console | None = None) -> None:
     """The bounds, where the network is thin, and what they do not speak of."""
     out = out or console()
     _heading(found, out)
-    if found.depth:
+    if found.depth or found.in_the_way:
         _bounds(found, out)
     else:
         said = (
@@ -73,9 +73,16 @@ def _heading(found: Trainability, out: Console) -> None:
 
 def _bounds(found: Trainability, out: Console) -> None:
     lower, upper = found.bounds.lower, found.bounds.upper
-    out.print(
-        Text("born alive  at least ").append(alive(lower), "head").append(f"   dead at most {dead(lower)}")
-    )
+    if found.in_the_way:
+        names = several(list(map(whole, found.in_the_way)))
+        said = f"at least 0, as far as is known: {names} may silence it, and no path leads round"
+        out.print(Text(hanging(said, out.width, "born alive  ", " " * 12)))
+    else:
+        out.print(
+            Text("born alive  at least ")
+            .append(alive(lower), "head")
+            .append(f"   dead at most {dead(lower)}")
+        )
     if upper is None:
         said = "no upper bound: it does not hold for orthogonal weights"
     elif upper.log2_dead == -math.inf:
@@ -118,7 +125,7 @@ def _table(found: Trainability, width: int) -> Table:
         for heading, column in zip(headings, zip(*rows, strict=True), strict=True)
     )
     names = short_names([_named(placed, at) for at, (placed, _) in enumerate(shown)], max(12, width - used))
-    table = Table(box=RULES, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False, header_style="head")
+    table = ruled()
     table.add_column("layer", no_wrap=True)
     for heading in headings:
         table.add_column(

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from nla.rendering.narrow import fitting, left_out
-from nla.rendering.terminal import RULES, console
+from nla.rendering.terminal import console, ruled
 from nla.rendering.words import counted, hanging
 from nla.theory.simulation.sizes import Sizes, VarianceTable
 
@@ -51,7 +50,7 @@ def _print_table(each: Sizes, measured: bool, out: Console) -> list[int]:
     """Prints the columns that fit, and gives their numbers."""
     headings, rows = _headings(measured), _rows(each, measured)
     kept = fitting(headings, rows, out.width, ("eq. 5", "Var[z] measured", "E[z²] measured"), 3)
-    table = Table(box=RULES, show_edge=False, padding=(0, 2, 0, 0), pad_edge=False, header_style="head")
+    table = ruled(3)
     for at in kept:
         table.add_column(headings[at], justify="right", no_wrap=True)
     for row in rows:

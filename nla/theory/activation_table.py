@@ -97,21 +97,22 @@ class ActivationTable:
         }
 
 
-def table_of(names: Sequence[str] = ()) -> ActivationTable:
+def table_of(names: str | Sequence[str] = ()) -> ActivationTable:
     """The activations of these names, whatever their case; all that are functions of one z where there are none.
 
     Raises:
         UsageError: a name that is none of these.
     """
-    wanted = [named(name) for name in names] or list(map(named, _KNOWN))
+    given = [names] if isinstance(names, str) or not np.iterable(names) else names
+    wanted = [named(name) for name in given] or list(map(named, _KNOWN))
     return ActivationTable(tuple(map(_row, dict.fromkeys(wanted))))
 
 
 def named(name: str) -> Activation:
     """The activation of one z of that name, whatever its case. Raises UsageError."""
-    found = {known.lower(): known for known in _KNOWN}.get(name.lower())
+    found = {known.lower(): known for known in _KNOWN}.get(str(name).lower())
     if found is None:
-        raise UsageError(f"no activation {printable(name)!r} of one z; there are {', '.join(_KNOWN)}")
+        raise UsageError(f"no activation {printable(str(name))!r} of one z; there are {', '.join(_KNOWN)}")
     return Activation.named(found, **_SHOWN.get(found, {}))
 
 

@@ -42,6 +42,10 @@ class Chance:
         return {"alive": self.alive, "dead": self.dead, **finite}
 
 
+NEVER = Chance(-math.inf, 0.0)
+"""Of what is not known to live: at least this."""
+
+
 def surviving(deaths: Iterable[tuple[float, int]]) -> Chance:
     """The chance of surviving independent dangers: (log2 of the probability of dying in one, how many such).
 
@@ -59,7 +63,7 @@ def surviving(deaths: Iterable[tuple[float, int]]) -> Chance:
     if total < _TINY:
         return Chance(0.0 - 2.0**total / math.log(2), total)
     if any(log2 >= 0 for log2, _ in dangers):
-        return Chance(-math.inf, 0.0)
+        return NEVER
     log_alive = math.fsum(times * math.log1p(-(2.0**log2)) for log2, times in dangers)
     return Chance(log_alive / math.log(2), _log_of_rest(log_alive) / math.log(2))
 

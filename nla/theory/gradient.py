@@ -2,8 +2,9 @@
 
 ‖δ at z_1‖ ≤ ‖δ at z_L‖ · ∏ C_k·σ_{k+1}, k = 1 … L - 1: C_k is the steepest slope of φ_k, σ_{k+1} the spectral norm of
 what leads from a_k to z_{k+1}. It holds for a chain, in which a_k goes nowhere but to z_{k+1} and z_{k+1} is
-made of nothing else; where branches are added (residual connections) or gated it does not apply. It is one-sided: a
-product far below 1 proves that gradients vanish, one above 1 says nothing (9.5e5 was met where the truth was 1.5).
+made of nothing else; where branches are added (residual connections) the products are summed over all paths
+(`nla.gradients.branches`), and where they are gated nothing is said. It is one-sided: a product far below 1 proves
+that gradients vanish, one above 1 says nothing (9.5e5 was met where the truth was 1.5).
 """
 
 from __future__ import annotations

@@ -34,11 +34,11 @@ class Bound:
     slope: float
     """C, sup |φ′| of the layer's activation."""
     norm: float
-    """σ of what leads to the next pre-activation."""
+    """σ of what leads to the next pre-activation; of several paths the sum over them, to the end."""
     kind: str
     """'exact', 'estimate' or 'bound', of `norm`."""
     reader: str
-    """The layer that leads there."""
+    """The layer that leads there; 'several paths' where branches are added."""
     log10: float
     """log10 of the product from here to the end; -inf where a factor is zero."""
     end: str

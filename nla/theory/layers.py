@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from nla.errors import UsageError, printable
 
 LARGEST = 10**12
@@ -35,10 +37,13 @@ class Layer:
     times: int = 1
     """So many such layers follow one another."""
     name: str = ""
+    reached: int | None = None
+    """Neurons that any living point reaches, at least: all of them with biases, those of a group without, by default.
+    Fewer where layers side by side make them, one of which may read what is dead."""
 
     def __post_init__(self) -> None:
         for what in ("neurons", "fan_in", "groups", "times"):
-            checked(getattr(self, what), what)
+            object.__setattr__(self, what, checked(getattr(self, what), what))
         if self.neurons % self.groups:
             raise UsageError(f"{self.neurons} neurons cannot stand in {self.groups} groups of one size")
 
@@ -75,6 +80,8 @@ class Layer:
         2^-N. With groups and without bias 2^(-N/groups): a point that lives in one group only is seen by that group's
         neurons alone (the paper's 2^-N does not hold there: depthwise, N = 4, such a point dies with 0.5).
         """
+        if self.reached is not None:
+            return -float(self.reached)
         return -float(self.neurons if self.bias else self.neurons // self.groups)
 
     @property
@@ -95,11 +102,24 @@ class Layer:
         }
 
 
-def checked(number: int, what: str) -> int:
-    """`number`, unless it is not a whole one from 1 to 10^12. Raises UsageError."""
-    if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= LARGEST:
-        raise UsageError(f"{what} is {printable(repr(number))}, expected a whole number from 1 to 10^12")
-    return number
+def checked(number: int, what: str, least: int = 1) -> int:
+    """`number` as an int, unless it is not a whole one from `least` to 10^12. Raises UsageError."""
+    whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
+    if not whole or not least <= number <= LARGEST:
+        raise UsageError(
+            f"{what} is {printable(repr(number))}, expected a whole number from {least} to 10^12"
+        )
+    return int(number)
+
+
+def checked_probability(probability: float) -> float:
+    """`probability`, unless it is no number between 0 and 1. Raises UsageError."""
+    real = isinstance(probability, int | float | np.floating)
+    if not real or not 0 < probability < 1:
+        raise UsageError(
+            f"the probability is {printable(repr(probability))}, expected one between 0 and 1, such as 0.99"
+        )
+    return float(probability)
 
 
 def alike(
@@ -116,10 +136,11 @@ def alike(
 
 def stacked(widths: Sequence[int], *, inputs: int | None = None, bias: bool = True) -> tuple[Layer, ...]:
     """Dense layers of these widths, on `inputs` features (as many as the first width by default)."""
+    widths = [checked(width, "width") for width in widths] if np.iterable(widths) else []
     if not widths:
         raise UsageError("no width is given, expected one for each layer, such as 16,8,4")
     before = [widths[0] if inputs is None else checked(inputs, "inputs"), *widths]
     return tuple(
-        Layer(checked(width, "width"), fan_in, bias, name=str(at))
+        Layer(width, fan_in, bias, name=str(at))
         for at, (fan_in, width) in enumerate(zip(before, widths, strict=False), 1)
     )

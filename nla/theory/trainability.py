@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from nla.theory.bounds import NOT_COVERED, Bounds, bounds
-from nla.theory.chances import surviving
+from nla.theory.chances import NEVER, surviving
 from nla.theory.layers import Layer
 from nla.theory.widths import Width, width_for
 
@@ -60,15 +60,12 @@ class Uncovered:
     activation: str
     neurons: int
     reason: str
+    in_the_way: bool = False
+    """True where it may silence the network and no path leads round it: no lower bound holds then."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {
-            "name": self.name,
-            "activation": self.activation,
-            "neurons": self.neurons,
-            "reason": self.reason,
-        }
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -103,6 +100,11 @@ class Trainability:
             found.append(at)
             held += self.shares[at]
         return tuple(found)
+
+    @property
+    def in_the_way(self) -> tuple[str, ...]:
+        """Layers that may silence the network, of which nothing is known: with one there is no lower bound."""
+        return tuple(each.name for each in self.uncovered if each.in_the_way)
 
     @property
     def not_covered(self) -> tuple[str, ...]:
@@ -179,6 +181,8 @@ def trainability_of(
     lower = surviving(
         (each.layer.log2_death_at_most, each.layer.times) for each in placed if each.on_shortest
     )
+    if any(each.in_the_way for each in uncovered):
+        lower = NEVER
     sure = (each for each in placed if each.on_every_path and not each.certain)
     upper = surviving((each.layer.log2_death_at_least, each.layer.times) for each in sure)
     found = Bounds(lower, None if orthogonal else upper)

@@ -11,8 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from nla.errors import UsageError
-from nla.theory.layers import alike, checked
+from nla.theory.layers import alike, checked, checked_probability
 
 _LAST_DIGIT = 2.0**-51
 _MOST_SLACK = 0.01
@@ -49,8 +48,7 @@ def width_for(probability: float, depth: int, *, bias: bool = True, non_negative
     >>> width_for(0.99, 64).enough, width_for(0.75**3, 3).enough
     (13, 2)
     """
-    if not 0 < probability < 1:
-        raise UsageError(f"the probability is {probability}, expected one between 0 and 1, such as 0.99")
+    probability = checked_probability(probability)
     exact = _exponent(probability, checked(depth, "depth"))
     slack = 1e-12 + min(_MOST_SLACK, _LAST_DIGIT / (1 - probability))
     counted = depth if non_negative else depth - 1

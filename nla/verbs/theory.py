@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from nla.errors import UsageError
 from nla.isolation import Limits
 from nla.theory.activation_table import ActivationTable, named, table_of
 from nla.theory.initialisation_table import gains, schemes_for
-from nla.theory.layers import Layer, alike, stacked
+from nla.theory.layers import Layer, alike, checked, checked_probability, stacked
 from nla.theory.simulation.results import Simulation
 from nla.theory.simulation.running import simulate as run
 from nla.theory.simulation.settings import PHASES, Settings
@@ -71,8 +73,8 @@ def trainability(
         UsageError: sizes or a probability that make no sense, or not one of a model, widths, and width with depth.
         ModelError, LimitError: the checkpoint cannot be read.
     """
-    if probability is not None and not 0 < probability < 1:
-        raise UsageError(f"the probability is {probability}, expected one between 0 and 1, such as 0.99")
+    if probability is not None:
+        checked_probability(probability)
     if model is None:
         sized = _sized(width, depth, widths, inputs, not no_bias)
         return of_layers(sized, non_negative=non_negative, orthogonal=orthogonal, probability=probability)
@@ -93,7 +95,7 @@ def trainability(
     )
     return trainability_of(
         [
-            Placed(**{**placed, "layer": Layer(*placed["layer"])})  # as the child took it apart
+            Placed(**{**placed, "layer": Layer(**placed["layer"])})  # as the child took it apart
             for placed in plain["layers"]
         ],
         non_negative=non_negative,
@@ -206,6 +208,8 @@ def simulate(
         UsageError: numbers that make no sense, or a work file of another simulation.
         OutputError: the work file cannot be written.
     """
+    if threads is not None:
+        checked(threads, "threads")
     settings = Settings.of(
         figure,
         networks=networks,
@@ -304,7 +308,9 @@ def variance(
         if progress is not None:
             progress({"phase": _PHASE, "done": done, "total": total})
 
-    schemes = [scheme] if isinstance(scheme, str) else list(scheme or ())
+    schemes = (
+        list(scheme or ()) if not isinstance(scheme, str) and np.iterable(scheme or ()) else [str(scheme)]
+    )
     return sizes(
         schemes,
         named(activation),
@@ -317,7 +323,7 @@ def variance(
     )
 
 
-def activation_table(names: Sequence[str] = ()) -> ActivationTable:
+def activation_table(names: str | Sequence[str] = ()) -> ActivationTable:
     """Activations side by side (lifecycle paper, Table 1 and figure 2): those of these names, or all of one z.
 
     Raises:

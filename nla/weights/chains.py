@@ -23,7 +23,7 @@ _MOVING = frozenset(
     ("Identity", "Dropout", "Cast", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Pad")
 )
 _AVERAGING = frozenset(("AveragePool", "GlobalAveragePool", "GlobalMaxPool"))
-"""Operators whose Jacobian has a norm of at most 1, whatever their windows."""
+"""Operators whose Jacobian has a norm of at most 1, whatever their windows, if these are whole."""
 _ADDING = frozenset(("Add", "Sub", "Sum", "Mul", "Div", "Neg", "BatchNormalization"))
 """Constants on the way from a layer to z: in the slopes that the way knows."""
 _LONGEST = 32
@@ -53,7 +53,7 @@ def chains(judge: Judge) -> tuple[tuple[Chain, ...], dict[str, str]]:
     return tuple(sorted(made, key=lambda chain: -len(chain.factors))), why
 
 
-class _Ends(Exception):  # noqa: N818 - no fault: the chain ends here
+class Ends(Exception):  # noqa: N818 - no fault: the chain ends here
     """Why eq. 4 does not lead on from a site, a sentence."""
 
 
@@ -76,7 +76,7 @@ class _Links:
         for name in self._structure.drafts:
             try:
                 links[name] = self._link(name)
-            except _Ends as end:
+            except Ends as end:
                 why[name] = str(end)
         return links, why
 
@@ -86,15 +86,15 @@ class _Links:
         if draft.what.found in (drafts.ACTIVATED, drafts.PROJECTED):
             slope = largest_slope(draft.what.activation)
         if slope is None:
-            raise _Ends("It is no function of one pre-activation: a product, a head, or a recurrent unit.")
+            raise Ends("It is no function of one pre-activation: a product, a head, or a recurrent unit.")
         layer = self._reader(name)
         between = self._between(layer.data, draft.value)
         scale, to = self._arrives(layer)
         summed = self._judge.layers.summed_up(layer)
         if isinstance(summed, str):
-            raise _Ends(summed)
+            raise Ends(summed)
         if not np.isfinite(summed.operator_norm):
-            raise _Ends(f"The weights of {_named(layer.node)} hold NaN or infinities.")
+            raise Ends(f"The weights of {_named(layer.node)} hold NaN or infinities.")
         norm = SpectralNorm(summed.operator_norm, summed.operator_kind).times(
             scale * between, exact=scale == between == 1
         )
@@ -106,19 +106,19 @@ class _Links:
         found, complete, leak = self._structure.walk.flow.sources.readers(draft.source, draft.neurons)
         other = next((other for other, units in goes_on(self._structure, name) if units), None)
         if other is not None:
-            raise _Ends(
+            raise Ends(
                 f"Without a layer between it goes into '{other}' too: the chain branches (a residual)."
             )
         if leak is not None:
-            raise _Ends(f"It is read by {leak}.")
+            raise Ends(f"It is read by {leak}.")
         readers = {use.weighted.node: use.weighted for use, _ in found}
         if len(readers) != 1 or not complete:
-            raise _Ends(
+            raise Ends(
                 f"{len(readers)} layers read it: the chain branches." if readers else "No layer reads it."
             )
         node, layer = next(iter(readers.items()))
         if node in self._structure.walk.cells:
-            raise _Ends(f"{_named(node)}, a recurrent layer, reads it.")
+            raise Ends(f"{_named(node)}, a recurrent layer, reads it.")
         return layer
 
     def _between(self, data: ir.Value, site: ir.Value) -> float:
@@ -130,13 +130,9 @@ class _Links:
                 return bound
             if node is None:
                 break
-            kind = query.kind(node)
-            if kind == "MaxPool":
-                bound *= sqrt(_windows(node))
-            elif kind not in _MOVING | _AVERAGING:
-                raise _Ends(f"{_named(node)} stands between it and the next layer.")
+            bound *= factor_of_kept(node)
             value = node.inputs[0] or value
-        raise _Ends("What lies between it and the next layer is not followed.")
+        raise Ends("What lies between it and the next layer is not followed.")
 
     def _arrives(self, layer: Weighted) -> tuple[float, str | None]:
         """(largest scale between the layer and the next z, that site); the layer itself where it feeds none."""
@@ -145,16 +141,35 @@ class _Links:
             return 1.0, None
         ways = self._ways[names[0]]
         if len(names) > 1 or not isinstance(ways, Inward) or ways.up is not None:
-            raise _Ends(f"{_named(layer.node)} feeds several sites, or a gated product: the chain branches.")
+            raise Ends(f"{_named(layer.node)} feeds several sites, or a gated product: the chain branches.")
         other = [step for step in ways.z.steps if isinstance(step, Dark | Layer)]
         if len(other) != 1 or not ways.z.crossed <= _MOVING | _ADDING:
-            raise _Ends(
+            raise Ends(
                 f"'{names[0]}' is made of more than {_named(layer.node)}: the chain branches (a residual)."
             )
         scale = float(np.max(np.abs(other[0].seen.slope), initial=0.0))
         if not np.isfinite(scale):
-            raise _Ends(f"What stands between {_named(layer.node)} and '{names[0]}' is not followed.")
+            raise Ends(f"What stands between {_named(layer.node)} and '{names[0]}' is not followed.")
         return scale, names[0]
+
+
+def factor_of_kept(node: ir.Node) -> float:
+    """A bound of what an operator that only moves, averages or picks numbers multiplies norms with. Raises Ends."""
+    kind = query.kind(node)
+    if kind == "MaxPool" or (kind == "AveragePool" and _averages_less_at_borders(node)):
+        return sqrt(_windows(node))
+    repeats = kind == "Pad" and query.text(node, "mode", "constant") != "constant"
+    if kind not in _MOVING | _AVERAGING or repeats:
+        raise Ends(f"{_named(node)} stands between it and the next layer.")
+    return 1.0
+
+
+def _averages_less_at_borders(node: ir.Node) -> bool:
+    """Whether some windows are cut off and divide by less: a number may then have a part of more than one in all."""
+    padded = any(query.integers(node, "pads") or ()) or query.text(node, "auto_pad", "NOTSET") != "NOTSET"
+    return (padded and not query.integer(node, "count_include_pad", 0)) or bool(
+        query.integer(node, "ceil_mode", 0)
+    )
 
 
 def _windows(node: ir.Node) -> int:
@@ -165,7 +180,7 @@ def _windows(node: ir.Node) -> int:
     dilations = query.integers(node, "dilations") or ones
     fits = len(strides) == len(dilations) == len(kernel) and min((*strides, *dilations, 1)) >= 1
     if min((*kernel, 1)) < 1:
-        raise _Ends(f"{_named(node)} has windows of no size.")
+        raise Ends(f"{_named(node)} has windows of no size.")
     return convolution_overlap(kernel, strides if fits else ones, dilations if fits else ones)
 
 

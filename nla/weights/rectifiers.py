@@ -2,16 +2,17 @@
 
 No weight is read. For every tensor two things are followed through the graph: whether it can be negative, and of all
 paths from the data to it the one whose ReLU layers are least in danger. Where data meet in a sum or side by side, one
-living path is enough; where they are multiplied, all of them must live.
+living path is enough; where they are multiplied, all of them must live, but for factors that are never zero (Sigmoid).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
@@ -20,6 +21,7 @@ from nla.architectures.opening import open_checkpoint
 from nla.errors import ModelError, one_line
 from nla.graph import drafts, query
 from nla.graph.assemble import assemble
+from nla.graph.channels import NOBODY
 from nla.graph.coupling import Coupling
 from nla.graph.drafts import Draft
 from nla.graph.find import walked
@@ -27,6 +29,7 @@ from nla.graph.prepare import prepare
 from nla.graph.weighted import Weighted
 from nla.site import Site
 from nla.surgery.structure import Structure
+from nla.surgery.weights import way
 from nla.surgery.weights.inward import inward
 from nla.surgery.weights.way import Dark, Norm, Offset, layers
 from nla.theory.layers import Layer
@@ -42,9 +45,14 @@ _BESIDE = frozenset(("Add", "Sub", "Sum", "Mean", "Max", "Concat"))
 _NEVER_NEGATIVE = frozenset(
     ("Relu", "Sigmoid", "HardSigmoid", "Softmax", "Softplus", "Abs", "Exp", "Sqrt", "Not", "Equal", "OneHot")
 )
+_NEVER_ZERO = frozenset(("Sigmoid", "Softmax", "Softplus", "Exp"))
+"""Operators that make what is above zero, whatever they read: as factors they silence nothing."""
+_MOVING = frozenset(
+    ("Identity", "Dropout", "Cast", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Expand")
+)
 _SIGN_KEEPING = frozenset(
     (
-        *("Identity", "Dropout", "Cast", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Expand"),
+        *_MOVING,
         *("Tile", "Slice", "Split", "Gather", "Concat", "MaxPool", "GlobalMaxPool", "AveragePool"),
         *("GlobalAveragePool", "ReduceMean", "ReduceMax", "ReduceSum", "Add", "Sum", "Mul", "Max"),
         *("Mean", "Relu", "DepthToSpace", "SpaceToDepth", "QuantizeLinear", "DequantizeLinear"),
@@ -102,13 +110,22 @@ def read(
             "parameters": prepared.parameters,
             **arguments["construction"],
         },
-        "notes": [*prepared.notes, *_shared([site for site in found if rectifies(site.activation)])],
+        "notes": [
+            *prepared.notes,
+            *_notes([structure.sites[each.layer.name] for each in placed if _counts(each)]),
+        ],
     }
     return plain, {}
 
 
-def _shared(sites: Sequence[Site]) -> Iterator[str]:
-    """A note for each weight that makes several of the sites."""
+def _counts(placed: Placed) -> bool:
+    return placed.on_shortest or placed.on_every_path
+
+
+def _notes(sites: Sequence[Site]) -> Iterator[str]:
+    """What is taken otherwise than it is: ceilings, and each weight that makes several of the sites."""
+    if any(site.activation.name != "Relu" for site in sites):
+        yield "a ReLU with a ceiling counts as alive above it too, where it has no gradient"
     made: dict[str, list[str]] = {}
     for site in sites:
         for weight in dict.fromkeys(producer.weight for producer in site.producers):
@@ -126,9 +143,8 @@ def _by_name(found: Sequence[Draft]) -> dict[str, Draft]:
 
 
 def _plain(placed: Placed) -> dict[str, Any]:
-    layer = placed.layer
     return {
-        "layer": [layer.neurons, layer.fan_in, layer.bias, layer.groups, layer.times, layer.name],
+        "layer": asdict(placed.layer),
         "on_every_path": placed.on_every_path,
         "on_shortest": placed.on_shortest,
         "certain": placed.certain,
@@ -144,21 +160,29 @@ class Rectifiers:
         self._bias = bias
         self._data_non_negative = non_negative
         self._positive: set[ir.Value] = set()
+        self._above_zero: set[ir.Value] = set()
         self._find_signs()
 
     def all(self, sites: list[Site]) -> tuple[list[Placed], list[Uncovered]]:
         """(layers that the bounds count, those of which they say nothing), both in graph order."""
         counted: dict[str, Placed] = {}
-        uncovered: list[Uncovered] = []
+        uncovered: dict[str, Uncovered] = {}
         for site in sites:
             found = self._judged(site)
             if isinstance(found, str):
-                uncovered.append(Uncovered(site.name, site.activation.name, site.neurons, found))
+                uncovered[site.name] = Uncovered(site.name, site.activation.name, site.neurons, found)
             else:
                 counted[site.name] = found
-        shortest = self._shortest(counted)
-        named = enumerate(counted.values())
-        return [replace(placed, on_shortest=bool(shortest >> at & 1)) for at, placed in named], uncovered
+        shortest = self._shortest(
+            {
+                **{name: danger(placed.layer) for name, placed in counted.items()},
+                **{name: math.inf for name in uncovered if self._may_silence(self._structure.sites[name])},
+            }
+        )
+        return (
+            [replace(placed, on_shortest=name in shortest) for name, placed in counted.items()],
+            [replace(each, in_the_way=name in shortest) for name, each in uncovered.items()],
+        )
 
     # --- one site
 
@@ -169,7 +193,10 @@ class Rectifiers:
         if isinstance(ways, str):
             return ways
         steps = ways.z.steps
-        made = list({layer.weighted.node: layer.weighted for layer in layers(ways.z)}.values())
+        parts: dict[Weighted, set[int]] = {}
+        for layer in layers(ways.z):
+            parts.setdefault(layer.weighted, set()).update(_units(layer))
+        made = list(parts)
         if not made:
             return "No weighted layer makes it."
         dark = [step for step in steps if isinstance(step, Dark)]
@@ -177,16 +204,36 @@ class Rectifiers:
             return (
                 "What is added to its pre-activations may be negative: the bounds do not hold for such a sum."
             )
-        drawn = any(each.bias is not None for each in made) or any(isinstance(step, Offset) for step in steps)
-        fan_in = sum(max(1, each.parameters - (each.bias is not None)) for each in made)
-        groups = min(each.groups for each in made)
+        biased = {unit for step in steps if isinstance(step, Offset) for unit in _units(step)}
+        biased.update(unit for each, units in parts.items() if each.bias is not None for unit in units)
+        weights = sum(len(units) * _weights_of_one(each) for each, units in parts.items())
+        groups = max(each.groups for each in made)
         groups = groups if site.neurons % groups == 0 else 1
+        biased = biased if self._bias else set()
+        reached = min(_reached(each, units, biased) for each, units in parts.items())
         return Placed(
-            Layer(site.neurons, fan_in, self._bias and drawn, groups, name=site.name),
+            Layer(
+                site.neurons,
+                max(1, -(-weights // site.neurons)),
+                bool(biased),
+                groups,
+                name=site.name,
+                reached=reached,
+            ),
             site.bottleneck,
             certain=self._why_uncertain(made, bool(dark), any(isinstance(step, Norm) for step in steps)),
             convolution=any(each.spatial for each in made),
         )
+
+    def _may_silence(self, site: Site) -> bool:
+        """Whether a site of which the bounds say nothing can silence all data; what only passes data on cannot."""
+        if not site.activation.reaches_zero:
+            return False
+        ways = inward(self._structure, site.name)
+        if isinstance(ways, str) or ways.up is not None:
+            return True
+        dark = [step for step in ways.z.steps if isinstance(step, Dark)]
+        return not dark or not all(self._adds_no_negative(step) for step in dark)
 
     def _adds_no_negative(self, step: Dark) -> bool:
         """Whether what has a part in the pre-activations, beside weights of their own, is added and never negative."""
@@ -242,6 +289,9 @@ class Rectifiers:
                 positive = activation.nonnegative if activation else kept or kind in _NEVER_NEGATIVE
                 if positive:
                     self._positive.add(value)
+            moved = kind in _MOVING and node.inputs[0] in self._above_zero
+            if moved or kind in _NEVER_ZERO:
+                self._above_zero.update(node.outputs)
 
     def _is_positive(self, value: ir.Value) -> bool:
         """Whether a tensor is never negative; shapes, axes and other whole numbers count as such."""
@@ -254,15 +304,15 @@ class Rectifiers:
 
     # --- paths
 
-    def _shortest(self, counted: Mapping[str, Placed]) -> int:
-        """The layers of the least dangerous path to an output, a bit for each of `counted`."""
-        walk, names = self._structure.walk, {name: at for at, name in enumerate(counted)}
-        dangers = [danger(placed.layer) for placed in counted.values()]
+    def _shortest(self, dangers: Mapping[str, float]) -> set[str]:
+        """Of layers with these dangers, those on the least dangerous path to an output."""
+        walk, names = self._structure.walk, {name: at for at, name in enumerate(dangers)}
         bits = {
             draft.value: names[query.name(draft.value)]
             for draft in walk.drafts
             if query.name(draft.value) in names
         }
+        each = list(dangers.values())
         free = _Path(0.0, 0)
         paths: dict[ir.Value, _Path] = {
             value: free for value in walk.graph.inputs if value not in walk.flow.constants
@@ -270,16 +320,42 @@ class Rectifiers:
         for node in walk.nodes:
             if query.kind(node) in _NO_DATA:
                 continue
-            values = query.captured(node) if query.is_control_flow(node) else query.operands(node)
-            met = [paths[value] for value in values if value in paths]
+            met = [paths[value] for value in self._must_live(node) if value in paths]
             if not met:
                 continue
-            path = min(met) if query.kind(node) in _BESIDE else _joined(met, dangers)
+            path = min(met) if query.kind(node) in _BESIDE else _joined(met, each)
             for value in node.outputs:
                 at = bits.get(value)
-                paths[value] = path if at is None else _joined([path, _Path(dangers[at], 1 << at)], dangers)
+                paths[value] = path if at is None else _joined([path, _Path(each[at], 1 << at)], each)
         ends = [paths[value] for value in walk.graph.outputs if value in paths]
-        return min(ends).layers if ends else 0
+        layers = min(ends).layers if ends else 0
+        return {name for name, at in names.items() if layers >> at & 1}
+
+    def _must_live(self, node: ir.Node) -> Sequence[ir.Value]:
+        """What a node reads, but for factors that are never zero where another factor has data."""
+        if query.is_control_flow(node):
+            return query.captured(node)
+        read = query.operands(node)
+        factors = [value for value in read if value not in self._above_zero]
+        data = [value for value in factors if value not in self._structure.walk.flow.constants]
+        return factors if query.kind(node) in ("Mul", "Div") and data else read
+
+
+def _units(step: way.Layer | Offset) -> set[int]:
+    """The units that a step has a part in."""
+    return set(np.unique(step.seen.unit).tolist()) - {NOBODY}
+
+
+def _reached(weighted: Weighted, units: set[int], biased: set[int]) -> int:
+    """How many of a layer's units, and of those with a bias, a living point that the layer reads moves at least."""
+    if weighted.groups == 1:
+        return len(units | biased)
+    return max(1, len(units) // weighted.groups, len(biased))
+
+
+def _weights_of_one(weighted: Weighted) -> int:
+    """Weights of one output channel, its bias left out."""
+    return max(1, weighted.parameters - (weighted.bias is not None))
 
 
 def _joined(paths: list[_Path], dangers: list[float]) -> _Path:

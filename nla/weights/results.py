@@ -191,10 +191,7 @@ class WeightInspection:
         Raises:
             KeyError: no site bears the name.
         """
-        for found in self.sites:
-            if found.name == name:
-                return found
-        raise KeyError(name)
+        return {found.name: found for found in self.sites}[name]
 
     def layer(self, name: str) -> LayerWeights:
         """The layer of that name. Raises KeyError."""

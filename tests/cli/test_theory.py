@@ -242,7 +242,8 @@ def test_no_number_is_cut_at_60_columns(nla, arguments, monkeypatch):
     monkeypatch.setenv("COLUMNS", "60")
     done = nla("theory", *arguments)
     assert done.code == 0
-    assert max(map(len, done.out.splitlines())) <= 60 or "model " in done.out
+    table = [line for line in done.out.splitlines() if not line.startswith("model ")]
+    assert max(map(len, table)) <= 60
     assert not [line for line in done.out.splitlines() if "…" in line.split(" ", 1)[-1]]
 
 

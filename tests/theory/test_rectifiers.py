@@ -117,6 +117,7 @@ def test_a_chain_of_convolutions_and_dense_layers(chain):
     dangers = [-math.log1p(-(2.0**-n)) for n in (4, 1, 5)]
     assert found.shares == pytest.approx([danger / sum(dangers) for danger in dangers])
     assert found.thin == (1, 0)
+    assert "ceiling" in found.notes[0]
 
 
 def test_non_negative_data_biases_of_zero_and_orthogonal_weights(chain):
@@ -167,6 +168,9 @@ def test_a_skip_of_either_sign_is_not_covered(read):
     assert [(each.name, "negative" in each.reason) for each in found.uncovered] == [("r2", True)]
     assert seen(found) == {"r1": (3, 4, False, 1, False, False, False)}
     assert found.depth == 0
+    assert found.in_the_way == ("r2",)  # it can silence everything: nothing is promised
+    assert found.bounds.lower.alive == 0
+    assert found.bounds.upper.alive == 1
     covered = read(nodes, weights, {"x": [1, 4]}, "y", non_negative=True)
     assert seen(covered)["r2"] == (4, 3, False, 1, True, True, False)
 
@@ -184,6 +188,54 @@ def test_a_projection_skip_counts_the_weights_of_both_layers(read):
     weights = {"w1": (4, 3), "w2": (3, 5), "b2": (5,), "wp": (3, 5), "w3": (5, 2)}
     found = read(nodes, weights, {"x": [1, 4]}, "y")
     assert seen(found)["r2"] == (5, 6, True, 1, True, True, True)
+
+
+def test_pre_activations_side_by_side_count_what_a_living_point_reaches(read):
+    """z1 beside z2, which is made of relu(z1): where z1 ≤ 0 everywhere both are, with 2^-2 and not 2^-5."""
+    nodes: list[Node] = [
+        ("Gemm", ["x", "w0"], "z0"),
+        ("Relu", ["z0"], "r0"),
+        ("Gemm", ["r0", "w1"], "z1"),
+        ("Relu", ["z1"], "r1"),
+        ("Gemm", ["r1", "w2", "b2"], "z2"),
+        ("Concat", ["z1", "z2"], "c", {"axis": 1}),
+        ("Relu", ["c"], "r2"),
+        ("Gemm", ["r2", "w3"], "y"),
+    ]
+    weights = {"w0": (2, 2), "w1": (2, 2), "w2": (2, 3), "b2": (3,), "w3": (5, 3)}
+    found = read(nodes, weights, {"x": [1, 2]}, "y", no_bias=True)
+    assert seen(found)["r2"] == (5, 2, False, 1, True, True, True)  # 2 * 2 + 3 * 2 weights of 5 neurons
+    assert found.bounds.lower.alive == pytest.approx((1 - 2.0**-2) ** 2)
+    assert found.bounds.upper.alive == pytest.approx(1 - 2.0**-10)
+    rng = np.random.default_rng(0)
+    matrices = rng.standard_normal((4, 20_000, 3, 2))
+    h = np.maximum(rng.standard_normal((20_000, 1, 2)) @ matrices[0, :, :2], 0)
+    z1 = h @ matrices[1, :, :2]
+    z2 = np.maximum(z1, 0) @ matrices[2].transpose(0, 2, 1)
+    lives = (np.concatenate([z1, z2], -1) > 0).any((1, 2)).mean()
+    assert lives == pytest.approx(found.bounds.lower.alive, abs=0.015)
+    with_biases = read(nodes, weights, {"x": [1, 2]}, "y")  # those of z2 reach three neurons
+    assert with_biases.bounds.lower.alive == pytest.approx((1 - 2.0**-2) * (1 - 2.0**-3))
+
+
+def test_a_gate_that_is_never_zero_silences_nothing(read):
+    """Squeeze and excitation: the two neurons of the gate's bottleneck do not endanger the network."""
+    nodes: list[Node] = [
+        ("Gemm", ["x", "w1"], "z1"),
+        ("Relu", ["z1"], "r1"),
+        ("Gemm", ["r1", "w2"], "z2"),
+        ("Relu", ["z2"], "r2"),
+        ("Gemm", ["r2", "w3"], "z3"),
+        ("Sigmoid", ["z3"], "g"),
+        ("Mul", ["r1", "g"], "m"),
+        ("Gemm", ["m", "w4"], "y"),
+    ]
+    weights = {"w1": (4, 6), "w2": (6, 2), "w3": (2, 6), "w4": (6, 3)}
+    found = read(nodes, weights, {"x": [1, 4]}, "y")
+    assert {name: facts[4:6] for name, facts in seen(found).items()} == {
+        "r1": (True, True),
+        "r2": (False, False),
+    }
 
 
 def test_of_branches_side_by_side_the_least_dangerous_counts_and_of_factors_all(read):
@@ -280,12 +332,23 @@ def test_the_sample_networks_and_their_documents():
         {"widths": [3, 1.5]},
         {"widths": [3], "probability": 1.0},
         {"model": "m.onnx", "width": 3},
+        {"widths": 16},
+        {"widths": "16,8"},
+        {"width": 3, "depth": 2, "probability": "0.5"},
+        {"width": float("nan"), "depth": 2},
+        {"width": 10**30, "depth": 2},
         {"model": "m.onnx", "probability": 0.0},
     ],
 )
 def test_what_makes_no_sense_is_refused(given):
     with pytest.raises(UsageError):
         nla.trainability(**given)
+
+
+def test_numbers_of_numpy_are_numbers():
+    found = nla.trainability(widths=np.array([16, 8]), probability=np.float32(0.5))
+    assert found.bounds == nla.trainability(widths=[16, 8]).bounds
+    assert found.width == nla.trainability(width=8, depth=2, probability=0.5).width
 
 
 def test_a_model_without_layers_is_refused(read):

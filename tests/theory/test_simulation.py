@@ -128,7 +128,7 @@ def test_flips_attain_their_bound_on_points_that_layers_halve():
     for layer in range(5):
         sign = np.where((np.arange(16) >> (3 - layer)) & 1 if layer < 4 else np.zeros(16), 1, -1)
         z = np.where(living, sign, 0)[:, None, :].astype(np.float32)
-        living &= SCHEMES["flipped"](z, living) > 0
+        living &= SCHEMES["flipped"]().top(z, living) > 0
         left.append(int(living.sum()))
     assert left == [8, 4, 2, 1, 1]
 
@@ -201,6 +201,9 @@ def test_figure_4_goes_along_n_of_k():
         {"figure": 2, "points": 10**9},
         {"figure": 2, "depth": 10**9},
         {"figure": 5, "bias": True},
+        {"figure": [2]},
+        {"figure": 2, "seed": 1.5},
+        {"figure": 2, "networks": "many"},
     ],
 )
 def test_settings_that_make_no_sense_are_refused(given):

@@ -11,6 +11,8 @@ from nla.figures.parts import PLAIN, many
 from nla.theory.simulation.results import Series, Simulation
 
 _MOST_WIDTHS = 8
+_SPREAD = 0.28
+"""Octaves over which the marks of one depth stand beside one another."""
 POINT = 45
 """Area of a mark with an error bar."""
 
@@ -29,10 +31,15 @@ def some(series: Sequence[Series]) -> list[Series]:
     return [series[round(k * step)] for k in range(_MOST_WIDTHS)]
 
 
-def depth_axis(depth: int) -> alt.X:
+def beside(depth: int, number: int, of: int) -> float:
+    """Where the mark of series `number` of so many stands, that those of one depth do not hide one another."""
+    return float(depth * 2 ** (_SPREAD * ((number + 0.5) / of - 0.5)))
+
+
+def depth_axis(depth: int, field: str = "depth") -> alt.X:
     """Layers, on a logarithmic axis."""
     return alt.X(
-        "depth:Q",
+        f"{field}:Q",
         title="layers",
         scale=alt.Scale(type="log", base=2, domain=[1, max(depth, 2)], nice=False, padding=8),
         axis=alt.Axis(values=powers(depth), grid=False, labelExpr=PLAIN),

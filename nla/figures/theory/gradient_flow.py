@@ -80,6 +80,12 @@ def _row(at: int, name: str, layer: LayerGradient) -> dict[str, Any]:
     }
 
 
+def _decades(least: float, largest: float) -> list[float]:
+    """Powers of ten between, some seven at most: on a logarithmic axis Vega marks every digit of every power."""
+    first, last = math.ceil(math.log10(least)), math.floor(math.log10(largest))
+    return [10.0**power for power in range(first, last + 1, 1 + (last - first) // 7)]
+
+
 def _chart(rows: list[dict[str, Any]], names: list[str]) -> alt.LayerChart:
     least = min((row["mean"] for row in rows), default=1e-3) / 100
     largest = max((value for row in rows for value in (row["high"], row["bound"]) if value), default=1.0)
@@ -109,7 +115,7 @@ def _chart(rows: list[dict[str, Any]], names: list[str]) -> alt.LayerChart:
     )
     colours = alt.Scale(domain=list(_SERIES), range=list(RUN_COLOURS[:2]))
     legend = alt.Legend(title=None, orient="top", symbolType="stroke", labelLimit=320)
-    y_axis = alt.Axis(format=".0e", tickCount=6)
+    y_axis = alt.Axis(format=".0e", values=_decades(least, 2 * largest))
     band = base.mark_area(opacity=0.18, color=RUN_COLOURS[0]).encode(
         y=alt.Y("low:Q", title="norm of the gradient", scale=scale, axis=y_axis), y2="high:Q"
     )

@@ -9,7 +9,7 @@ import altair as alt
 from nla.figures.figure import Figure, Table
 from nla.figures.parts import data, percent, tip
 from nla.figures.theme import RUN_COLOURS, RUN_SHAPES
-from nla.figures.theory.axes import depth_axis, of_simulation, powers, rows_of, share_axis
+from nla.figures.theory.axes import beside, depth_axis, of_simulation, powers, rows_of, share_axis
 from nla.theory.simulation.results import Series, Simulation
 
 TITLE = "Data that live"
@@ -19,19 +19,23 @@ NAMES = {
     "normalised": "batch-normalised",
     "normalised-living": "batch-normalised, living points alone",
 }
-_BOUND = "independent, eq. 8"
 _PANEL = 180
 
 
 def draw(simulation: Simulation) -> Figure:
     """The figure."""
-    depth = simulation.settings.depth
+    depth, schemes = simulation.settings.depth, simulation.schemes
     first = simulation.of(simulation.schemes[0])
     picked = sorted({len(first) // 8, len(first) // 4, len(first) // 2})
     widths = [first[at].task.width for at in picked]
     chosen = [each for each in simulation.series if each.task.width in widths]
     marks = [
-        {**row, "value": row["living_share"], "named": NAMES[each.task.scheme]}
+        {
+            **row,
+            "value": row["living_share"],
+            "named": NAMES[each.task.scheme],
+            "at": beside(row["depth"], schemes.index(each.task.scheme), len(schemes)),
+        }
         for each in chosen
         for row in rows_of(each, powers(depth))
     ]
@@ -81,7 +85,7 @@ def _chart(depth: int, widths: list[int], names: list[str]) -> alt.HConcatChart:
     views: list[Any] = []
     for width in widths:
         title = "" if views else "mean share of points that live"
-        x = depth_axis(depth)
+        x, at = depth_axis(depth), depth_axis(depth, "at")
         curve = (
             alt.Chart(data("lines"), width=_PANEL, height=220)
             .transform_filter(f"datum.width === {width}")
@@ -90,10 +94,10 @@ def _chart(depth: int, widths: list[int], names: list[str]) -> alt.HConcatChart:
         )
         base = alt.Chart(data("marks"), width=_PANEL, height=220).transform_filter(f"datum.width === {width}")
         bars = base.mark_rule(strokeWidth=1.5).encode(
-            x=x, y=share_axis(title, "share_low"), y2="share_high:Q", color=colour
+            x=at, y=share_axis(title, "share_low"), y2="share_high:Q", color=colour
         )
         points = base.mark_point(filled=True, size=42, opacity=0.9).encode(
-            x=x,
+            x=at,
             y=share_axis(title),
             color=colour,
             shape=shape,

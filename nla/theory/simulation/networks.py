@@ -89,38 +89,48 @@ def counted(task: Task, block: int) -> Tally:
     networks = min(BLOCK, task.networks - block * BLOCK)
     tally = _Tallying(task, networks)
     n, scale = task.width, np.float32(math.sqrt(2 / task.width))
-    values = rng.standard_normal((networks, n, task.points), np.float32)
+    values, spare = np.ones(
+        (2, networks, n + 1, task.points), np.float32
+    )  # the last row carries what is added
+    values[:, :n] = rng.standard_normal((networks, n, task.points), np.float32)
     if task.bias:
-        values /= np.maximum(np.abs(rng.standard_normal((networks, 1, task.points), np.float32)), _LEAST)
+        sizes = np.abs(rng.standard_normal((networks, 1, task.points), np.float32))
+        values[:, :n] /= np.maximum(sizes, _LEAST)
     if task.non_negative:
         np.abs(values, out=values)
     living = np.ones((networks, task.points), bool)
     which = np.arange(networks)
     residual = task.scheme == RESIDUAL
-    spare, scheme = np.empty_like(values), SCHEMES["independent" if residual else task.scheme]
+    scheme = SCHEMES["independent" if residual else task.scheme]()
     for layer in range(task.depth):
         weights = rng.standard_normal((networks, n, n), np.float32)[which] * scale
-        z = np.matmul(weights, values, out=spare)
-        if task.bias:
-            z += rng.standard_normal((networks, n, 1), np.float32)[which] * scale
-        awake = (scheme(z, living) > 0) & living
+        biases = rng.standard_normal((networks, n, 1), np.float32)[which] * scale if task.bias else None
+        x, z = values[:, :n], spare[:, :n]
+        centred = scheme.begin(weights, x, living)  # after which biases make no difference
+        if centred is not None:
+            biases, values[:, n] = centred
+        if biases is None:
+            np.matmul(weights, x, out=z)
+        else:
+            np.matmul(np.concatenate([weights, biases], axis=2), values, out=z)
+        awake = (scheme.top(z, living) > 0) & living
         tally.silent(layer, awake)
         np.maximum(z, 0, out=z)
         if residual:
-            z += values
+            z += x
         else:
             living = awake
-        values, spare = z, values
-        kept = tally.count(layer, which, values, living)
+        values, spare = spare, values
+        kept = tally.count(layer, which, z, living)
         if not kept.all():
             which, living = which[kept], living[kept]
             values, spare = values[kept], spare[kept]
+            scheme.keep(kept)
         if not len(which):
             break
-        if layer % _RESCALED == _RESCALED - 1 and not task.bias:
-            values /= (
-                np.abs(values).max(axis=1, keepdims=True) if residual else values.max((1, 2), keepdims=True)
-            )
+        if layer % _RESCALED == _RESCALED - 1 and biases is None:
+            x = values[:, :n]
+            x /= np.abs(x).max(axis=1, keepdims=True) if residual else x.max((1, 2), keepdims=True)
     return tally.made
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from nla.errors import UsageError
@@ -47,16 +47,17 @@ class Settings:
     @classmethod
     def of(cls, figure: int, **given: Any) -> Settings:
         """The paper's settings of a figure, and what is given otherwise (not None). Raises UsageError."""
-        if figure not in FIGURES:
+        if not isinstance(figure, int) or figure not in FIGURES:
             raise UsageError(
                 f"figure {figure} is not simulated, expected one of {', '.join(map(str, FIGURES))}"
             )
         said = {name: value for name, value in given.items() if value is not None}
         made = cls(figure, **{"depth": DEPTHS[figure], **_QUICK.get(figure, {}), **said})
-        for name in ("networks", "points", "max_width", "depth"):
-            checked(getattr(made, name), name.replace("_", "-"))
-        if isinstance(made.seed, bool) or not isinstance(made.seed, int) or made.seed < 0:
-            raise UsageError(f"the seed is {made.seed}, expected a whole number from 0")
+        sizes: dict[str, Any] = {
+            name: checked(getattr(made, name), name.replace("_", "-"), least)
+            for name, least in (("networks", 1), ("points", 1), ("max_width", 1), ("depth", 1), ("seed", 0))
+        }
+        made = replace(made, **sizes)
         if made.points * made.max_width * 16 > _MOST or made.max_width > 4096:
             raise UsageError(
                 f"{made.points} points at a width of {made.max_width} do not fit memory: take fewer points or a "

@@ -100,9 +100,7 @@ def sizes(
     The result depends on the arguments alone; each network has its own seed.
     """
     names = tuple(dict.fromkeys(schemes or USUAL))
-    checked(points, "points")
-    if networks < 0:
-        raise UsageError(f"networks is {networks}, expected a whole number from 0")
+    checked(points, "points"), checked(networks, "networks", 0), checked(seed, "seed", 0)
     predicted = [propagated(name, activation, width, depth) for name in names]
     if networks and (width * max(width, points) > _MOST or depth > 1 << 16 or networks > 1 << 20):
         raise UsageError(
