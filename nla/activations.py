@@ -225,6 +225,14 @@ def _swish_derivative(z: Floats, alpha: float) -> Floats:
     return np.asarray(s + alpha * z * s * (1 - s))
 
 
+def _swish_plateau(alpha: float) -> float:
+    """The z below which |z·σ(αz)| ≤ 0.001: with u = -αz, u / (1 + eᵘ) ≤ 0.001·α."""
+    u = 9.12  # the root for α = 1; for a larger α φ is within the bound there already, and flat
+    for _ in range(60):  # a contraction by 1/u
+        u = max(9.12, math.log(u / (1e-3 * alpha)))
+    return -u / alpha
+
+
 def _mish_derivative(z: Floats) -> Floats:
     t = np.tanh(_softplus(z))
     return np.asarray(t + z * (1 - t * t) * _sigmoid(z))
@@ -388,7 +396,7 @@ _FORMULAS: dict[str, _Formula] = {
         _swish_derivative,
         {"alpha": 1.0},
         positive_threshold=_zero,
-        zero_plateau_below=lambda alpha: -9.12 / alpha if alpha > 0 else None,
+        zero_plateau_below=lambda alpha: _swish_plateau(alpha) if alpha > 0 else None,
         zero_plateau_needs_z=True,
     ),
     "Identity": _Formula(lambda z: z, np.ones_like, positive_threshold=_zero),

@@ -14,7 +14,10 @@ from nla.certificates.ops.elementwise import Activate
 from nla.certificates.ops.joining import Concat, Product, Sum
 from nla.certificates.ops.linear import Dense, Gathering, Linear, Scale
 from nla.certificates.ops.pooling import MaxPool
+from nla.certificates.ops.products import InnerProducts
+from nla.certificates.ops.softmax import Softmax, strays
 from nla.certificates.ops.windows import Conv, Window, average
+from nla.certificates.rounding import SINGLE
 from nla.certificates.sets import Box
 
 PARAMETERS = {
@@ -63,6 +66,29 @@ def joined(rng, activation):
         Dense(("b",), "z2", normal(rng, 4, 10, scale=0.5), normal(rng, 4)),
     ]
     return Network(tuple(ops), {"x": (4,)}, (Target("site", "z2", activation, 0, 4),))
+
+
+def attention(rng, activation, tokens=3, width=4, heads=2):
+    """Two heads over a few tokens, a residual Sum, a feed-forward layer."""
+    each = width // heads
+    index = np.arange(tokens * width).reshape(tokens, heads, each)
+    laid = {"q": index.transpose(1, 0, 2), "k": index.transpose(1, 2, 0), "v": index.transpose(1, 0, 2)}
+    ops = []
+    for name, places in laid.items():
+        ops.append(Dense(("x",), f"{name}0", normal(rng, width, width), normal(rng, width, scale=0.3)))
+        ops.append(Gathering((f"{name}0",), name, places))
+    back = np.arange(tokens * width).reshape(heads, tokens, each).transpose(1, 0, 2).reshape(tokens, width)
+    ops += [
+        InnerProducts(("q", "k"), "s"),
+        Softmax(("s",), "p", -1),
+        InnerProducts(("p", "v"), "m", strays(tokens, SINGLE)),
+        Gathering(("m",), "u", back),
+        Sum(("u", "x"), "h"),
+        Dense(("h",), "z0", normal(rng, 5, width), normal(rng, 5, scale=0.3)),
+        Activate(("z0",), "a0", activation),
+        Dense(("a0",), "z1", normal(rng, 3, 5), normal(rng, 3, scale=0.3)),
+    ]
+    return Network(tuple(ops), {"x": (tokens, width)}, (Target("site", "z1", activation, 1, 3),))
 
 
 def planes(rng, activation, window, groups=2, height=6):
@@ -133,7 +159,7 @@ def climbed(network, tensor, box, points, steps=10):
 
 def matrix(op, shape):
     """[outputs, inputs] of a linear operator, from its action on unit vectors."""
-    if isinstance(op, Dense):
+    if isinstance(op, Dense) and len(shape) == 1:
         return op.weight
     size = int(np.prod(shape))
     return op.apply(np.eye(size).reshape(size, *shape)).reshape(size, -1).T
@@ -149,7 +175,7 @@ def in_single(network, inputs, tensors, rng):
     return {name: values[name] for name in tensors}
 
 
-def _operator(op, read, network, rng):
+def _operator(op, read, network, rng):  # noqa: PLR0911 - one return an operator
     if isinstance(op, Linear):
         W = matrix(op, network.shapes[op.inputs[0]]).astype(np.float32)
         b = np.broadcast_to(op.offset, network.shapes[op.output]).ravel().astype(np.float32)
@@ -163,6 +189,17 @@ def _operator(op, read, network, rng):
         if not CURVES[op.activation.name].rounding:
             return exact.astype(np.float32)
         return (exact * (1 + rng.integers(-4, 5, exact.shape) * 2.0**-24)).astype(np.float32)
+    if isinstance(op, InnerProducts):
+        x, y = read
+        terms = (x[..., :, None] * y[..., None, :, :])[..., rng.permutation(x.shape[-1]), :]
+        return np.cumsum(terms, axis=-2, dtype=np.float32)[..., -1, :]
+    if isinstance(op, Softmax):
+        z = np.moveaxis(read[0], op.axis % (read[0].ndim - 1) + 1, -1)
+        raised = np.exp(z - z.max(axis=-1, keepdims=True))
+        raised *= (1 + rng.integers(-4, 5, raised.shape) * 2.0**-24).astype(np.float32)
+        order = rng.permutation(z.shape[-1])
+        shares = raised / np.cumsum(raised[..., order], axis=-1, dtype=np.float32)[..., -1:]
+        return np.moveaxis(shares, -1, op.axis % (read[0].ndim - 1) + 1)
     if isinstance(op, Sum | Product):
         x, y = read
         return x * y if isinstance(op, Product) else x + np.float32(op.sign) * y

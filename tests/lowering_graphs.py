@@ -72,7 +72,8 @@ def lowered(made: onnx.ModelProto, folder, shapes: Mapping[str, list[int]] | Non
     onnx.save(made, path)
     prepared = prepare(open_onnx(path), None, shapes)
     walk = walked(prepared.model)
-    return Case(made, lower(prepared.model.graph, walk, assemble(walk, frozenset())))
+    alone = all(value.type.tensor_type.shape.dim[0].dim_value == 1 for value in made.graph.input)
+    return Case(made, lower(prepared.model.graph, walk, assemble(walk, frozenset()), alone=alone))
 
 
 def held(

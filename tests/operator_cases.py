@@ -361,7 +361,7 @@ BENCHMARKS = [
 GRAPHS = [*WEIGHING, *CONVOLVING, *ARITHMETIC, *MOVING, *REDUCING, *BENDING, *BENCHMARKS]
 
 REFUSED = [
-    (case("conv-3d", "h = Conv(x, w)", "float[1,2,4,4,4] x", w=W(3, 2, 2, 2, 2)), "in 3 dimensions"),
+    (case("conv-4d", "h = Conv(x, w)", "float[1,1,2,2,2,2] x", w=W(4, 1, 2, 2, 2, 2)), "in 4 dimensions"),
     (
         case(
             "average-ceil",
@@ -374,14 +374,34 @@ REFUSED = [
     (case("samples-joined", "h = Concat<axis=0>(x, x)"), "axis of the samples"),
     (case("samples-made", "h = Add(x, c)", c=W(2, 4)), "several samples of one"),
     (case("by-zero", "h = Div(x, c)", c=f(1, 2, 0, -4)), "by zero"),
-    (case("by-data", "h = Div(c, x)", c=W(4)), "by what varies"),
-    (case("two-vary", "t = Transpose(x)\n h = MatMul(x, t)"), "both vary"),
-    (case("narrow", "n = Cast<to=10>(x)\n h = Cast<to=1>(n)"), "float16, which rounds"),
-    (case("enlarged-smoothly", 'h = Resize<mode="linear">(x, , s)', IMAGE, s=f(1, 1, 2, 2)), "no repetition"),
-    (case("indices", "m, n = MaxPool<kernel_shape=[2,2]>(x)\n h = Cast<to=1>(n)", IMAGE), "MaxPool"),
-    *(
-        (case(op, f"h = {op}(x)", low=1.0, high=2.0), f"{op} .*no sound rule")
-        for op in ("Exp", "Sqrt", "Sin", "Sign", "Log", "Erf")
+    (
+        case("two-vary", "t = Transpose(x)\n h = MatMul(x, t)", "float[N, 4] x", shapes={"x": [1, 4]}),
+        "both vary",
     ),
+    (
+        case(
+            "two-vary-einsum",
+            'h = Einsum<equation="ni,mi->nm">(x, x)',
+            "float[N, 4] x",
+            shapes={"x": [1, 4]},
+        ),
+        "both vary",
+    ),
+    (case("narrow", "n = Cast<to=10>(x)\n h = Cast<to=1>(n)"), "float16, which rounds"),
+    (case("enlarged-smoothly", 'h = Resize<mode="linear">(x, , s)', IMAGE, s=f(1, 1, 3, 1)), "are rounded"),
+    (case("enlarged-by-cubes", 'h = Resize<mode="cubic">(x, , s)', IMAGE, s=f(1, 1, 2, 2)), "no repetition"),
+    (case("diagonal", 'h = Einsum<equation="bii->bi">(x)', "float[1,4,4] x"), "of that form"),
+    (
+        case(
+            "summed-alone",
+            't = ReduceMean<axes=[2], keepdims=0>(x)\n h = Einsum<equation="bij,bj->bj">(x, t)',
+            "float[1, 4, 4] x",
+            opset=13,
+        ),
+        "sums over one operand alone",
+    ),
+    (case("indices", "m, n = MaxPool<kernel_shape=[2,2]>(x)\n h = Cast<to=1>(n)", IMAGE), "MaxPool"),
+    (case("powers", "h = Pow(c, x)", c=f(2)), "exponents that vary"),
+    *((case(op, f"h = {op}(x)"), f"{op} .*no sound rule") for op in ("Erf", "Tan", "Sinh")),
 ]
 """What ends in a reason; h is what a ReLU layer reads."""

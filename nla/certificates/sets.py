@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from nla.certificates.rounding import Floats, own, times
+from nla.certificates.rounding import Floats, gamma, own, times
 
 MEAN_TO_SPREAD = 64.0
 """|mean| / standard deviation of what a LayerNorm reads, up to which its float32 evaluation stays in `Normalised`."""
@@ -94,8 +94,8 @@ class Normalised:
     subtracted), and Σu/n, for the mean is rounded, strays from zero by 1.3e-5, growing with |mean| / sd. So the set of
     LayerNorm holds for inputs whose mean is at most `MEAN_TO_SPREAD` times their standard deviation; one whose mean
     swamps its spread may leave it, and what is proved from the set is not proved for that input (`assumptions` says
-    so). RMSNorm has no such limit. A runtime that computes var as E[x²] - mean² leaves the set earlier: its variance is
-    off by some 1e-7·(mean/sd)².
+    so). RMSNorm has no such limit. Where the graph itself computes var as E[x²] - mean², `moments_overshoot` is the
+    room that the same inputs need; a runtime whose LayerNorm does so leaves the set earlier than the measured one.
     """
 
     shape: tuple[int, ...]
@@ -155,6 +155,22 @@ class Normalised:
         norm = np.sqrt((v * v).sum(axis=2, keepdims=True))
         u = np.sqrt(self.size) * v / np.where(norm > 0, norm, 1.0)
         return np.asarray((u * g + b).reshape(A.shape))
+
+
+def moments_overshoot(size: int, unit: float) -> float:
+    """How far, relative to √n, u may lie from the set of LayerNorm where its variance is E[x²] - mean²; or infinity.
+
+    For |mean| ≤ M·sd, M = `MEAN_TO_SPREAD`, with γ of a sum of n terms: E[x²] is off by γ·(1 + M²)·var and the mean by
+    e = γ·√(1 + M²)·sd, so that its square is off by (2γ + γ²)·(1 + M²)·var at most, and the difference by κ·var with
+    κ = (1 + M²)·(3γ + γ² + 2u). Then 1 / sd is too large by a factor of 1 / √(1 - κ) at most, and each x - mean is off
+    by e. Sums in any order: in fact runtimes round far less.
+    """
+    g, spread = gamma(size, unit), 1 + MEAN_TO_SPREAD**2
+    lost = spread * (3 * g + g * g + 2 * unit)
+    if not lost < 1:
+        return float("inf")
+    stretched = 1 / np.sqrt(1 - lost)
+    return float((stretched - 1 + stretched * g * np.sqrt(spread)) * (1 + 16 * unit) + 16 * unit)
 
 
 @dataclass(frozen=True)

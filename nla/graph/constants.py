@@ -302,5 +302,7 @@ _EVALUATE: dict[str, Callable[[ir.Node, list[Any]], Array]] = {
     "Mul": _binary(np.multiply),
     "Div": _binary(_divide),
 }
+EVALUATED = frozenset(_EVALUATE)
+"""Operators whose constants can be computed from those that they read."""
 
 _SAME_ELEMENTS = ("Identity", "Cast", "DequantizeLinear", "Transpose")

@@ -30,7 +30,7 @@ def parts(model: ir.Model, sites: Sequence[Site]) -> dict[str, tuple[Part, ...]]
     the activation: a MatMul's bias, the statistics and parameters of a BatchNormalization."""
     makers = {query.name(value): node for node in model.graph for value in node.outputs}
     return {
-        site.name: (*_producers(site), *_on_the_way(model, makers, site))
+        site.name: (*_producers(site), *_on_the_way(makers, site))
         for site in sites
         if site.producers and site.unit_size == 1
     }
@@ -43,7 +43,7 @@ def _producers(site: Site) -> Iterator[Part]:
             yield Part(producer.bias, -1, producer.channel_offset)
 
 
-def _on_the_way(model: ir.Model, makers: dict[str, ir.Node], site: Site) -> Iterator[Part]:
+def _on_the_way(makers: dict[str, ir.Node], site: Site) -> Iterator[Part]:
     producers = {producer.node for producer in site.producers}
     pending, seen = [site.name], {part.name for part in _producers(site)}
     for _ in range(_STEPS):
@@ -57,14 +57,14 @@ def _on_the_way(model: ir.Model, makers: dict[str, ir.Node], site: Site) -> Iter
             if name in seen:
                 continue
             seen.add(name)
-            sizes = _vector(model, makers, value)
+            sizes = _vector(makers, value)
             if sizes is None:
                 pending.append(name)
             elif sum(size != 1 for size in sizes) == 1 and site.neurons in sizes and site.neurons > 1:
                 yield Part(name, sizes.index(site.neurons))
 
 
-def _vector(model: ir.Model, makers: dict[str, ir.Node], value: ir.Value) -> tuple[int, ...] | None:
+def _vector(makers: dict[str, ir.Node], value: ir.Value) -> tuple[int, ...] | None:
     """The sizes of a constant; None for what is computed."""
     if value.const_value is not None:
         return tuple(value.const_value.shape.numpy())

@@ -18,8 +18,6 @@ LONGEST = 64
 LARGEST = 1 << 48
 """Sizes beyond are not followed: a few nodes can square a number until it fills the memory."""
 
-_MOST_FACTORS = 8
-
 _TIMES = "·"
 """Between the factors of a product that is not a number."""
 

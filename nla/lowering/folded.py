@@ -12,13 +12,20 @@ from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
 from nla.graph import query
+from nla.graph.constants import EVALUATED
 from nla.graph.evaluate import known_values
 from nla.graph.flow import Flow
 
 _LARGEST = 1 << 22
-_COMPUTED = frozenset(
-    ("ConstantOfShape", "Range", "Expand", "Where", "Equal", "Tile", "Mul", "Add", "Unsqueeze")
+_EXACT = frozenset(
+    (
+        *("Concat", "ConstantOfShape", "Equal", "Expand", "Gather", "Reshape", "Slice", "Squeeze", "Tile"),
+        *("Transpose", "Unsqueeze", "Where"),
+    )
 )
+"""Operators that compute nothing that rounds, followed whatever they read: an expanded class token."""
+_ON_SIZES = frozenset(("Range", "Mul", "Add"))
+"""Followed where they read sizes."""
 
 
 class Folded:
@@ -32,12 +39,21 @@ class Folded:
             for value, found in known_values(graph).items()
             if found.complete and value not in constants
         }
+        self._unread: set[ir.Value] = set()
+        """Constants that operators make which are not computed here: they are lowered like data."""
         for node in nodes:
             for value in node.outputs:
                 self._follow(value, flow)
             self._compute(node, opset)
+            read = query.operands(node)
+            if read and (query.kind(node) not in EVALUATED or any(value in self._unread for value in read)):
+                self._unread.update(node.outputs)
 
     def __contains__(self, value: object) -> bool:
+        return value in self._made or (value in self._constants and value not in self._unread)
+
+    def is_fixed(self, value: ir.Value) -> bool:
+        """Whether no input changes the tensor, though its elements may not be computed here."""
         return value in self._made or value in self._constants
 
     def array(self, value: ir.Value | None) -> NDArray[Any] | None:
@@ -62,18 +78,19 @@ class Folded:
 
     def _compute(self, node: ir.Node, opset: int) -> None:
         """What a node makes of sizes that are known: a tensor filled with one number, a mask of ones."""
-        if query.kind(node) not in _COMPUTED or len(node.outputs) != 1 or node.outputs[0] in self:
+        if query.kind(node) not in _EXACT | _ON_SIZES or len(node.outputs) != 1 or node.outputs[0] in self:
             return
         read = query.operands(node)
-        arrays = [self.array(value) for value in read]
-        if not read or not any(value in self._made for value in read):
+        exact = query.kind(node) in _EXACT
+        arrays = [self.weight(value) if exact else self.array(value) for value in read]
+        if not read or not (exact or any(value in self._made for value in read)):
             return
         feeds: dict[str, NDArray[Any]] = {}
         for value, array in zip(read, arrays, strict=True):
-            if array is None:
+            if array is None or array.size > _LARGEST:
                 return
             feeds[query.name(value)] = array
-        if query.kind(node) in ("ConstantOfShape", "Expand") and not _fits(arrays[-1]):
+        if query.kind(node) in ("ConstantOfShape", "Expand", "Tile") and not _fits(arrays[-1]):
             return
         made = alone(node, opset, feeds)
         if made is not None and made[0].size <= _LARGEST:

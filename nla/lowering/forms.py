@@ -73,6 +73,20 @@ def is_close(found: float) -> bool:
     return found <= CLOSE
 
 
+def order(pattern: Pattern, rank: int) -> tuple[int, ...] | None:
+    """Axis k of what the pattern makes is axis order[k] of z, of that rank; None where its parts are laid out apart."""
+    laid = {pattern.z: tuple(range(rank))}
+    for node in _ordered(pattern):
+        read = {laid[value] for value in query.operands(node) if value in laid}
+        if len(read) > 1:
+            return None
+        for found in read:
+            turned = query.integers(node, "perm") or tuple(range(rank))[::-1]
+            made = tuple(found[axis] for axis in turned) if query.kind(node) == "Transpose" else found
+            laid.update(dict.fromkeys(node.outputs, made))
+    return laid.get(pattern.output)
+
+
 def _ordered(pattern: Pattern) -> list[ir.Node]:
     """The nodes of the pattern, each after those that it reads."""
     done: list[ir.Node] = []

@@ -1,14 +1,19 @@
-"""LayerNorm and RMSNorm as exporters write them out: x / sqrt(mean(x²) + ε), and x = y - mean(y); x / ‖x‖."""
+"""LayerNorm and RMSNorm as exporters write them out: x / sqrt(mean(x²) + ε), and x = y - mean(y); x / ‖x‖.
+
+Also with the variance as mean(y²) - mean(y)², as Flax has it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import onnx_ir as ir
 
 from nla.graph import query
 from nla.graph.constants import Constants
+from nla.lowering.rules.base import LEAST, LEAST_HALF
 
 
 @dataclass(frozen=True)
@@ -25,36 +30,48 @@ class WrittenOut:
     """β, a constant."""
     whole: bool = True
     """False for x / ‖x‖, which lacks the factor √n."""
+    moments: bool = False
+    """Whether the variance is the difference mean(x²) - mean(x)²."""
 
 
-def written_out(
-    nodes: Sequence[ir.Node], constants: Constants, ranks: dict[str, int]
-) -> dict[str, WrittenOut]:
-    """The normalisations of a graph by the name of their output."""
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def written_out(nodes: Sequence[ir.Node], constants: Constants, shapes: Shapes) -> dict[str, WrittenOut]:
+    """The normalisations of a graph by the name of their output.
+
+    Args:
+        nodes: in the order of the graph.
+        constants: of the graph.
+        shapes: full sizes of the tensors whose sizes are known, by name.
+    """
     found = {}
     for node in nodes:
         for recognise in (_divided, _subtracted, _by_length):
-            made = recognise(node, constants, ranks)
+            made = recognise(node, constants, shapes)
             if made is not None:
                 found[query.name(made.output)] = made
                 break
     return found
 
 
-def _divided(node: ir.Node, constants: Constants, ranks: dict[str, int]) -> WrittenOut | None:
+def _divided(node: ir.Node, constants: Constants, shapes: Shapes) -> WrittenOut | None:
     """x / sqrt(mean(x²) + ε), with a constant factor in the numerator or the denominator or none."""
     read = _quotient(node, constants)
     if read is None:
         return None
     x, root, scale = read
     mean = _under_root(root, constants)
-    axes = None if mean is None else _mean_square(mean, x, constants, ranks)
-    if axes is None:
+    if mean is None:
         return None
-    return WrittenOut(node.outputs[0], axes, _centred(x, axes, constants, ranks), scale)
+    axes = _mean_square(mean, x, constants, shapes)
+    if axes is not None:
+        return WrittenOut(node.outputs[0], axes, _centred(x, axes, constants, shapes), scale)
+    axes = _by_moments(mean, x, constants, shapes)
+    return None if axes is None else WrittenOut(node.outputs[0], axes, True, scale, moments=True)
 
 
-def _subtracted(node: ir.Node, constants: Constants, ranks: dict[str, int]) -> WrittenOut | None:
+def _subtracted(node: ir.Node, constants: Constants, shapes: Shapes) -> WrittenOut | None:
     """x·k + (β - mean(x)·k) with k = g / sqrt(var + ε): LayerNorm as TensorFlow writes it."""
     if query.kind(node) != "Add" or len(query.operands(node)) != 2:
         return None
@@ -68,7 +85,7 @@ def _subtracted(node: ir.Node, constants: Constants, ranks: dict[str, int]) -> W
             continue
         for x, k in (made[0], made[0][::-1]):
             for mean, again in (below, below[::-1]):
-                axes = _mean_axes(mean, x, constants, ranks) if again is k else None
+                axes = _mean_axes(mean, x, constants, shapes) if again is k else None
                 factor = None if axes is None else _inverse(k, constants)
                 square = None if factor is None else _under_root(factor[0], constants)
                 reduce = None if square is None else square.producer()
@@ -76,29 +93,34 @@ def _subtracted(node: ir.Node, constants: Constants, ranks: dict[str, int]) -> W
                     continue
                 difference = _squared(query.operand(reduce, 0), constants)
                 parts = None if difference is None else _operands(difference, "Sub")
-                if parts == (x, mean) and _axes(reduce, constants, ranks.get(query.name(x))) == axes:
+                if parts == (x, mean) and _axes(reduce, constants, _rank(x, shapes)) == axes:
                     return WrittenOut(node.outputs[0], axes or (), True, factor[1], shift)
     return None
 
 
-def _by_length(node: ir.Node, constants: Constants, ranks: dict[str, int]) -> WrittenOut | None:
+def _by_length(node: ir.Node, constants: Constants, shapes: Shapes) -> WrittenOut | None:
     """x / max(‖x‖, ε) along the last axes."""
     if query.kind(node) != "Div" or len(query.operands(node)) != 2:
         return None
     x, length = query.operands(node)
+    floor = False
     for _ in range(3):
         maker = length.producer()
         if maker is None or query.kind(maker) not in ("Clip", "Max", "Expand", "Add"):
             break
-        if query.kind(maker) == "Clip" and query.operand(maker, 2) is not None:
+        if query.kind(maker) == "Clip" and (query.operand(maker, 2) or "max" in maker.attributes):
             return None  # a length that is cut short makes a longer quotient
-        if query.kind(maker) == "Add" and not (constants.scalar(query.operand(maker, 1)) or -1) > 0:
+        enough = _outweighs(query.operand(maker, 1), constants, power=2)
+        if query.kind(maker) == "Add" and not enough:
             return None
+        floor |= enough and query.kind(maker) != "Expand"
         length = query.operands(maker)[0]
     reduce = length.producer()
+    if not floor:
+        return None
     if reduce is None or query.kind(reduce) != "ReduceL2" or query.operand(reduce, 0) is not x:
         return None
-    axes = _axes(reduce, constants, ranks.get(query.name(x)))
+    axes = _axes(reduce, constants, _rank(x, shapes))
     return None if axes is None else WrittenOut(node.outputs[0], axes, False, whole=False)
 
 
@@ -161,7 +183,7 @@ def _quotient(node: ir.Node, constants: Constants) -> tuple[ir.Value, ir.Value, 
 
 
 def _under_root(root: ir.Value, constants: Constants) -> ir.Value | None:
-    """m where root = sqrt(m + ε), ε ≥ 0: also by Pow(m + ε, 0.5)."""
+    """m where root = sqrt(m + ε), ε large enough: also by Pow(m + ε, 0.5)."""
     maker = root.producer()
     if maker is None:
         return None
@@ -177,16 +199,22 @@ def _under_root(root: ir.Value, constants: Constants) -> ir.Value | None:
     if adder is not None and query.kind(adder) == "Add" and len(query.operands(adder)) == 2:
         left, right = query.operands(adder)
         for mean, epsilon in ((left, right), (right, left)):
-            held = constants.scalar(epsilon)
-            if held is not None and held >= 0:
+            if _outweighs(epsilon, constants):
                 return mean
-        return None
-    return inside
+    return None
 
 
-def _mean_square(
-    mean: ir.Value, x: ir.Value, constants: Constants, ranks: dict[str, int]
-) -> tuple[int, ...] | None:
+def _outweighs(epsilon: ir.Value | None, constants: Constants, power: int = 1) -> bool:
+    """Whether ε, or its square, is a constant that outweighs what squares lose by underflow."""
+    held = constants.array(epsilon) if epsilon is not None else None
+    if held is None or held.size != 1 or held.dtype.kind not in "fiu":
+        return False
+    least = LEAST_HALF if held.dtype == np.float16 else LEAST
+    value = float(held.reshape(-1)[0])
+    return value > 0 and value**power >= least
+
+
+def _mean_square(mean: ir.Value, x: ir.Value, constants: Constants, shapes: Shapes) -> tuple[int, ...] | None:
     """The axes where mean = ReduceMean(x², axes, kept)."""
     reduce = mean.producer()
     if reduce is None or query.kind(reduce) != "ReduceMean":
@@ -194,7 +222,69 @@ def _mean_square(
     squared = _squared(query.operand(reduce, 0), constants)
     if squared is None or not (squared is x or _same_difference(squared, x)):
         return None
-    return _axes(reduce, constants, ranks.get(query.name(x)))
+    return _axes(reduce, constants, _rank(x, shapes))
+
+
+def _by_moments(
+    variance: ir.Value, difference: ir.Value, constants: Constants, shapes: Shapes
+) -> tuple[int, ...] | None:
+    """The axes where variance = mean(x²) - mean(x)², or zero where that is negative, and difference = x - mean(x)."""
+    parts, inner = _operands(difference, "Sub"), _reshaped(variance, shapes)
+    clamped = _operands(inner, "Max")
+    for value, floor in (clamped, clamped[::-1]) if clamped is not None else ():
+        if constants.scalar(floor) == 0:
+            inner = value
+    moments = _operands(_reshaped(inner, shapes), "Sub")
+    if parts is None or moments is None:
+        return None
+    x, mean = parts
+    second, first = _mean(moments[0], constants, shapes), _squared(moments[1], constants)
+    squared, again = (_mean(value, constants, shapes) for value in (first, mean))
+    if second is None or squared is None or _squared(second[0], constants) is not x:
+        return None
+    shape, axes = shapes.get(query.name(x), ()), second[1]
+    kept = tuple(1 if k - len(shape) in axes else size for k, size in enumerate(shape))
+    laid = all(shapes.get(query.name(value)) == kept for value in (mean, variance))
+    return axes if squared == again == (x, axes) and laid else None
+
+
+def _mean(
+    value: ir.Value | None, constants: Constants, shapes: Shapes
+) -> tuple[ir.Value, tuple[int, ...]] | None:
+    """(x, axes) where the value holds the means of x, in their order: by ReduceMean, or by ReduceSum and a division."""
+    value = None if value is None else _reshaped(value, shapes)
+    factor = 1.0
+    for kind in ("Mul", "Div"):
+        parts = _operands(value, kind)
+        orders = () if parts is None else (parts, parts[::-1])[: 2 if kind == "Mul" else 1]
+        for inner, constant in orders:
+            held = constants.scalar(constant)
+            if held:
+                value = _reshaped(inner, shapes)
+                factor *= held if kind == "Mul" else 1 / held
+    reduce = None if value is None else value.producer()
+    x = None if reduce is None else query.operand(reduce, 0)
+    shape = () if x is None else shapes.get(query.name(x), ())
+    if reduce is None or x is None or query.kind(reduce) not in ("ReduceMean", "ReduceSum") or not shape:
+        return None
+    axes = _reduced(reduce, constants, len(shape))
+    count = int(np.prod([shape[axis] for axis in axes or ()]))
+    wanted = 1.0 if query.kind(reduce) == "ReduceMean" else 1 / count
+    return None if axes is None or abs(factor - wanted) > wanted * 2.0**-23 else (x, axes)
+
+
+def _reshaped(value: ir.Value, shapes: Shapes) -> ir.Value:
+    """What the value holds, element by element in the same order, before axes of one came and went."""
+    while (node := value.producer()) is not None and query.kind(node) in _LAYING:
+        before = query.operands(node)[0]
+        sizes = [shapes.get(query.name(each)) for each in (before, value)]
+        if None in sizes or np.prod(sizes[0] or ()) != np.prod(sizes[1] or ()):
+            break
+        value = before
+    return value
+
+
+_LAYING = frozenset(("Reshape", "Unsqueeze", "Squeeze", "Expand", "Identity"))
 
 
 def _squared(value: ir.Value | None, constants: Constants) -> ir.Value | None:
@@ -214,29 +304,37 @@ def _same_difference(one: ir.Value, other: ir.Value) -> bool:
     return parts is not None and parts == _operands(other, "Sub")
 
 
-def _centred(x: ir.Value, axes: tuple[int, ...], constants: Constants, ranks: dict[str, int]) -> bool:
+def _centred(x: ir.Value, axes: tuple[int, ...], constants: Constants, shapes: Shapes) -> bool:
     """Whether x = y - ReduceMean(y) along the same axes."""
     maker = x.producer()
     if maker is None or query.kind(maker) != "Sub" or len(query.operands(maker)) != 2:
         return False
     y, mean = query.operands(maker)
-    return _mean_axes(mean, y, constants, ranks) == axes
+    return _mean_axes(mean, y, constants, shapes) == axes
 
 
-def _mean_axes(
-    mean: ir.Value, y: ir.Value, constants: Constants, ranks: dict[str, int]
-) -> tuple[int, ...] | None:
+def _mean_axes(mean: ir.Value, y: ir.Value, constants: Constants, shapes: Shapes) -> tuple[int, ...] | None:
     """The axes where mean = ReduceMean(y, axes, kept)."""
     reduce = mean.producer()
     if reduce is None or query.kind(reduce) != "ReduceMean" or query.operand(reduce, 0) is not y:
         return None
-    return _axes(reduce, constants, ranks.get(query.name(y)))
+    return _axes(reduce, constants, _rank(y, shapes))
+
+
+def _rank(value: ir.Value, shapes: Shapes) -> int | None:
+    found = shapes.get(query.name(value))
+    return None if found is None else len(found)
 
 
 def _axes(node: ir.Node, constants: Constants, rank: int | None) -> tuple[int, ...] | None:
     """The axes that the node reduces, from the last (-1), where it keeps them as axes of one; else None."""
+    return _reduced(node, constants, rank) if query.integer(node, "keepdims", 1) else None
+
+
+def _reduced(node: ir.Node, constants: Constants, rank: int | None) -> tuple[int, ...] | None:
+    """The axes that the node reduces, from the last (-1)."""
     axes = constants.integers(query.operand(node, 1)) or query.integers(node, "axes")
-    if not axes or not query.integer(node, "keepdims", 1):
+    if not axes:
         return None
     if any(axis >= 0 for axis in axes):
         if rank is None:

@@ -33,6 +33,10 @@ class Back:
     """[rows]"""
 
 
+class Bent:
+    """Mark of an operator whose linear bounds are the closer, the narrower the ranges of its inputs are known."""
+
+
 class Op(Protocol):
     """One operator: from tensors of the shapes of one sample to one output. Float64 throughout."""
 

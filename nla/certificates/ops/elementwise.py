@@ -8,13 +8,13 @@ import numpy as np
 
 from nla.activations import Activation
 from nla.certificates import envelopes
-from nla.certificates.ops.base import Back, Context, rounding_cost
+from nla.certificates.ops.base import Back, Bent, Context, rounding_cost
 from nla.certificates.rounding import Floats, own, summed_product
 from nla.certificates.sets import Box
 
 
 @dataclass(frozen=True)
-class Activate:
+class Activate(Bent):
     """a = φ(z)."""
 
     inputs: tuple[str, ...]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nla.certificates.ops.base import Back, Context, rounding_cost
+from nla.certificates.ops.base import Back, Bent, Context, rounding_cost
 from nla.certificates.ops.linear import summed
 from nla.certificates.rounding import Floats, own, slack, smallest, times
 from nla.certificates.sets import Box
@@ -79,7 +79,7 @@ class Concat:
 
 
 @dataclass(frozen=True)
-class Product:
+class Product(Bent):
     """x·y of two tensors that vary: gates. McCormick's envelope over the box of both."""
 
     inputs: tuple[str, ...]
@@ -120,3 +120,13 @@ class Product:
         constant = flat.sum(1) + own(flat.shape[1] + 8) * reach + rounding_cost(A, context.error)
         x, y = context.inputs
         return Back((summed(by_x, x.shape), summed(by_y, y.shape)), constant)
+
+
+@dataclass(frozen=True)
+class Quotient(Product):
+    """x / y, given x and 1 / y. Where 1 / y has no bound y may be zero, and 0 / 0 is not even small."""
+
+    def interval(self, *boxes: Box, unit: float) -> tuple[Box, Floats | None]:
+        made, error = super().interval(*boxes, unit=unit)
+        lost = np.broadcast_to(~np.isfinite(boxes[1].largest), made.shape)
+        return Box(np.where(lost, -np.inf, made.lo), np.where(lost, np.inf, made.hi)), error

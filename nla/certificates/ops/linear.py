@@ -15,6 +15,9 @@ from nla.certificates.ops.base import Back, Context, rounding_cost
 from nla.certificates.rounding import Floats, own, slack, smallest
 from nla.certificates.sets import Box
 
+_MOST_WEIGHTS = 1 << 22
+"""Of which a part is held at once."""
+
 
 def signed(weight: Floats, part: str) -> Floats:
     """The weight, its absolute value, or its positive or negative part."""
@@ -92,7 +95,7 @@ class Linear:
         spread = int(np.prod(self.shape(x.shape), dtype=np.int64))
         relative, tiny = slack(self.terms, unit, spread), self.terms * smallest(unit)
         error = relative * whole + np.where(whole > 0, tiny, 0.0)
-        box = Box(-_outward(low, below, relative, tiny), _outward(high, above, relative, tiny))
+        box = Box(-outward(low, below, relative, tiny), outward(high, above, relative, tiny))
         return box, np.broadcast_to(error, box.shape)
 
     def _unless(self, x: Floats, part: str) -> Floats:
@@ -115,7 +118,7 @@ class Linear:
         return Back((part,), constant + rounding_cost(A, error))
 
 
-def _outward(end: Floats, size: Floats, relative: float, tiny: float) -> Floats:
+def outward(end: Floats, size: Floats, relative: float, tiny: float) -> Floats:
     """An upper end with the rounding of terms of that size; an infinite end stays, and no term rounds to nothing."""
     with np.errstate(invalid="ignore"):
         moved = end + relative * size + np.where(size > 0, tiny, 0.0)
@@ -143,7 +146,13 @@ class Dense(Linear):
         return (*inputs[0][:-1], self.weight.shape[0])
 
     def apply(self, x: Floats, part: str = "all") -> Floats:
-        return np.asarray(x @ signed(self.weight, part).T)
+        if part == "all":
+            return np.asarray(x @ self.weight.T)
+        step = max(
+            1, _MOST_WEIGHTS // max(1, self.weight.shape[1])
+        )  # the parts of a large matrix would fill memory
+        blocks = [self.weight[k : k + step] for k in range(0, len(self.weight), step)]
+        return np.concatenate([x @ signed(block, part).T for block in blocks], axis=-1)
 
     def transposed(self, A: Floats, shape: tuple[int, ...]) -> Floats:
         return np.asarray(A @ self.weight)
@@ -199,7 +208,8 @@ class Gathering(Linear):
 
     index: np.ndarray
     """int64 [*output shape], the flat position in the input; -1 for `fill`."""
-    fill: float = 0.0
+    fill: float | Floats = 0.0
+    """Broadcasts over the output's shape."""
 
     @property
     def terms(self) -> int:

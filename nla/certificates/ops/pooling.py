@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nla.certificates.ops.base import Back, Context, rounding_cost
+from nla.certificates.ops.base import Back, Bent, Context, rounding_cost
 from nla.certificates.ops.windows import Window
 from nla.certificates.rounding import Floats, own, summed_product
 from nla.certificates.sets import Box
 
 
 @dataclass(frozen=True)
-class MaxPool:
+class MaxPool(Bent):
     """Over [channels, height, width]; padding counts as -∞."""
 
     inputs: tuple[str, ...]

@@ -28,7 +28,7 @@ def recognise(node: ir.Node, constants: Constants) -> Iterator[Pattern]:
     yield from _leaky(node, output, constants)
     found = bounds(node, constants)
     if found is None:
-        yield from _unbounded(node, output, constants)
+        yield from _unbounded(node, output)
         return
     z, (low, high), nodes = found[0], found[1], [node]
     for _ in range(2):  # Min over Max over Relu and the like: several bounds are one Clip
@@ -97,7 +97,7 @@ def _uniform(value: ir.Value, constants: Constants) -> float | None:
     return float(numbers[0]) if bool((numbers == numbers[0]).all()) else None
 
 
-def _unbounded(node: ir.Node, output: ir.Value, constants: Constants) -> Iterator[Pattern]:
+def _unbounded(node: ir.Node, output: ir.Value) -> Iterator[Pattern]:
     z = query.operand(node, 0)
     if query.kind(node) == "Clip" and z is not None and is_real(z) and z.dtype is not None:
         yield Pattern(None, z, output, frozenset((node,)), trouble="its bounds are not constant")

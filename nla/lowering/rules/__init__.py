@@ -5,11 +5,15 @@ from __future__ import annotations
 from nla.lowering.rules import (
     arithmetic,
     bending,
+    contracting,
     convolving,
     deciding,
+    interpolating,
     moving,
     normalising,
+    recurring,
     reducing,
+    volumes,
     weighing,
 )
 from nla.lowering.rules.base import Rule
@@ -17,11 +21,15 @@ from nla.lowering.rules.base import Rule
 RULES: dict[str, Rule] = {
     **arithmetic.RULES,
     **bending.RULES,
+    **contracting.RULES,
     **convolving.RULES,
     **deciding.RULES,
     **moving.RULES,
     **normalising.RULES,
+    **recurring.RULES,
     **reducing.RULES,
     **weighing.RULES,
+    **volumes.RULES,  # one and two dimensions as `convolving`
+    **interpolating.RULES,  # the nearest element as `moving`
 }
 """By the operator's name, with its domain unless that is ONNX's own."""

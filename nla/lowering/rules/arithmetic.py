@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from nla.certificates.ops.joining import Product, Sum
+from nla.certificates.ops.joining import Product, Quotient, Sum
 from nla.certificates.ops.linear import Gathering, Linear, Scale
+from nla.certificates.ops.smooth import Smooth
+from nla.certificates.ops.steps import Step
 from nla.certificates.rounding import BRAIN, HALF
 from nla.graph import query
 from nla.lowering.rules.base import Lowered, Shape, Unsound, sample
@@ -20,6 +22,7 @@ _WIDER = (
     ir.DataType.UINT64,
 )
 """Types of which a cast to float32 rounds, or may."""
+_WHOLE = (ir.DataType.BOOL, ir.DataType.INT32, ir.DataType.INT64)
 _EXACT = (ir.DataType.FLOAT, ir.DataType.DOUBLE)
 _ROUNDS = {ir.DataType.FLOAT16: HALF, ir.DataType.BFLOAT16: BRAIN}
 """Roundoff of narrower types: covered where the whole network is taken to be computed in one that is as coarse."""
@@ -55,16 +58,26 @@ def _multiplied(node: ir.Node, lowered: Lowered, full: Shape) -> None:
             scale = lowered.along(factor, value)
             lowered.add(Scale((lowered.known(value),), output, scale, np.zeros(())), full)
             return
-    lowered.add(Product((lowered.known(left), lowered.known(right)), output), full)
+    if left is right:
+        lowered.add(Smooth((lowered.known(left),), output, "Pow", 2.0), full)
+    else:
+        lowered.add(Product((lowered.known(left), lowered.known(right)), output), full)
 
 
 def _divided(node: ir.Node, lowered: Lowered, full: Shape) -> None:
-    value = query.operand(node, 0)
+    value, output = query.operand(node, 0), query.name(node.outputs[0])
+    if not _real(node.outputs[0]):
+        raise Unsound("of whole numbers, which rounds")
     by = lowered.constant(query.operand(node, 1))
-    if by is None or not np.all(np.abs(by) > 0):
-        raise Unsound("by what varies" if by is None else "by zero")
+    if by is None:
+        divisor, inverse = lowered.known(query.operand(node, 1)), f"{output}\0inverse"
+        lowered.add(Smooth((divisor,), inverse, "Pow", -1.0), lowered.full[divisor])
+        lowered.add(Quotient((lowered.known(value), inverse), output), full)
+        return
+    if not np.all(np.abs(by) > 0):
+        raise Unsound("by zero")
     scale = 1 / lowered.along(by, value)
-    lowered.add(Scale((lowered.known(value),), query.name(node.outputs[0]), scale, np.zeros(())), full)
+    lowered.add(Scale((lowered.known(value),), output, scale, np.zeros(())), full)
 
 
 def _negated(node: ir.Node, lowered: Lowered, full: Shape) -> None:
@@ -117,9 +130,17 @@ def _kind(node: ir.Node) -> ir.DataType | None:
     return None if value is None else value.dtype
 
 
+def _real(value: ir.Value) -> bool:
+    return value.dtype is None or value.dtype.is_floating_point()
+
+
 def _cast(node: ir.Node, lowered: Lowered, full: Shape) -> None:
     to = ir.DataType(query.integer(node, "to", 1))
     source = lowered.known(query.operand(node, 0))
+    if node.op_type == "Cast" and to in _WHOLE:
+        kind = "Truth" if to == ir.DataType.BOOL else "Trunc"
+        lowered.add(Step((source,), query.name(node.outputs[0]), kind), full)
+        return
     if node.op_type == "Cast" and to not in _EXACT:
         if _ROUNDS.get(to, 1.0) > lowered.unit:
             raise Unsound(f"to {to.name.lower()}, which rounds")
@@ -132,6 +153,13 @@ def _cast(node: ir.Node, lowered: Lowered, full: Shape) -> None:
     lowered.add(Gathering((source,), query.name(node.outputs[0]), index), full)
 
 
+def _dropped(node: ir.Node, lowered: Lowered, full: Shape) -> None:
+    training = query.operand(node, 2)
+    if training is not None and (lowered.constant(training) is None or np.any(lowered.constant(training))):
+        raise Unsound("that drops at random")
+    _cast(node, lowered, full)
+
+
 RULES = {
     "Add": _summed,
     "Sub": _summed,
@@ -142,5 +170,5 @@ RULES = {
     "BatchNormalization": _batch_norm,
     "Concat": _concat,
     "Cast": _cast,
-    "Dropout": _cast,
+    "Dropout": _dropped,
 }

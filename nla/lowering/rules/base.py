@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from nla.certificates.ops.base import Op
 from nla.certificates.ops.joining import Concat
-from nla.certificates.ops.linear import Dense, Gathering, Scale
+from nla.certificates.ops.linear import Dense, Gathering
 from nla.certificates.rounding import SINGLE, Floats
 from nla.certificates.sets import Domain, Normalised
 from nla.graph import query
@@ -32,6 +32,13 @@ def sample(shape: Shape) -> Shape:
     return shape[1:] if len(shape) > 1 and shape[0] == 1 else shape
 
 
+LEAST = 2.0**-100
+"""An ε below this does not outweigh squares that underflow in float32: what is divided by √(mean(x²) + ε) may then be
+longer than √n, and infinite without ε."""
+LEAST_HALF = 2.0**-21
+"""Likewise in float16, where a form is written out in it."""
+
+
 @dataclass
 class Lowered:
     """What has been lowered so far."""
@@ -44,6 +51,8 @@ class Lowered:
     anew: set[str] = field(default_factory=set)
     """Outputs whose range does not depend on what their operator reads."""
     opset: int = 1
+    alone: bool = False
+    """Whether the model takes one sample a run, so that an operator along the axis of samples mixes nothing."""
     unit: float = SINGLE
     """Unit roundoff of the model's arithmetic."""
 
@@ -53,8 +62,10 @@ class Lowered:
         return None if found is None or found.dtype.kind not in "fiub" else np.asarray(found, np.float64)
 
     def known(self, value: ir.Value | None) -> str:
-        """The name of a tensor that was lowered. Raises Unsound."""
+        """The name of a tensor that was lowered, or of a constant made one. Raises Unsound."""
         name = "" if value is None else query.name(value)
+        if name not in self.full and self.full and self.constant(value) is not None:
+            self.tensor(value, name, next(iter(self.full)))
         if name not in self.full:
             raise Unsound(f"which reads '{name}', whose size is not known")
         return name
@@ -89,8 +100,9 @@ class Lowered:
         room = held.overshoot * max(1.0, self.unit / SINGLE) * (16.0 if late else 1.0)
         return replace(held, overshoot=room)
 
-    def gather(self, source: str, output: str, index: np.ndarray, fill: float = 0.0) -> str:
-        """Enter a tensor made of elements of another; `index` [*full shape] of flat places, -1 for `fill`."""
+    def gather(self, source: str, output: str, index: np.ndarray, fill: float | Floats = 0.0) -> str:
+        """Enter a tensor made of elements of another; `index` [*full shape] of flat places, -1 for `fill`, a number or
+        one for each element of a sample."""
         places = np.asarray(index, np.int64)
         self.add(Gathering((source,), output, places.reshape(sample(places.shape)), fill), places.shape)
         return output
@@ -117,12 +129,7 @@ class Lowered:
         array = self.constant(value)
         if array is None:
             return self.known(value)
-        one = self.gather(like, f"{output}\0nothing", np.zeros((1,), np.int64))
-        shape = sample(array.shape)
-        scale = Scale((one,), output, np.zeros(shape or (1,)), array.reshape(shape or (1,)))
-        self.ops.append(scale)
-        self.full[output] = array.shape or (1,)
-        return output
+        return self.gather(like, output, np.full(array.shape, -1), array.reshape(sample(array.shape)))
 
     def join(self, parts: tuple[str, ...], output: str, axis: int, full: Shape) -> None:
         """Enter tensors one after the other along an axis of the full tensor, whose batch axis has size one."""

@@ -35,7 +35,8 @@ def _transposed(node: ir.Node, lowered: Lowered, full: Shape) -> None:
         raise Unsound(
             "with a kernel or a bias that varies" if weight is None else f"in {weight.ndim - 2} dimensions"
         )
-    if (query.text(node, "auto_pad") or "NOTSET") not in ("NOTSET", "VALID"):
+    by_size = query.integers(node, "output_shape") is not None
+    if by_size or (query.text(node, "auto_pad") or "NOTSET") not in ("NOTSET", "VALID"):
         raise Unsound("that pads by itself")
     weight = weight if weight.ndim == 4 else weight[:, :, None]
     groups = query.integer(node, "group", 1)
@@ -52,7 +53,7 @@ def _transposed(node: ir.Node, lowered: Lowered, full: Shape) -> None:
             planes.made[axis] + reach[axis] - first - spread.shape[axis + 2]
             for axis, first in ((0, top), (1, left))
         )
-        if min(top, left) < 0:
+        if min(top, left, bottom, right) < 0:
             raise Unsound("whose padding exceeds its kernel")
         lowered.gather(planes.source, f"{planes.output}\0spread", spread)
         over = Window(window.kernel, (1, 1), window.dilations, (top, left, bottom, right))
@@ -157,7 +158,7 @@ def _window(
 
     strides, dilations = pair("strides"), pair("dilations")
     auto = query.text(node, "auto_pad") or "NOTSET"
-    given = query.integers(node, "pads") or ((0, 0) if flat else (0, 0, 0, 0))
+    given = (auto != "VALID" and query.integers(node, "pads")) or ((0, 0) if flat else (0, 0, 0, 0))
     pads = [0, given[0], 0, given[1]] if flat else list(given)
     for axis in (0, 1):
         reach = (kernel[axis] - 1) * dilations[axis] + 1

@@ -1,17 +1,39 @@
-"""Operators that give zero or one, or one of two constants, whatever they read."""
+"""Operators that give zero or one, whole numbers, or one of two tensors."""
 
 from __future__ import annotations
 
 import numpy as np
 import onnx_ir as ir
 
+from nla.certificates.ops.steps import Choice, Judgement, Step
 from nla.certificates.sets import Box
 from nla.graph import query
 from nla.lowering.rules.base import Lowered, Shape, Unsound, sample
 
 
+def _stepped(node: ir.Node, lowered: Lowered, full: Shape) -> None:
+    name = query.name(node.outputs[0])
+    lowered.add(Step((lowered.known(query.operand(node, 0)),), name, node.op_type), full)
+    if node.op_type in ("Sign", "Not"):
+        lowered.anew.add(name)
+
+
+def _judged(node: ir.Node, lowered: Lowered, full: Shape) -> None:
+    name = query.name(node.outputs[0])
+    names = lowered.known(query.operand(node, 0)), lowered.known(query.operand(node, 1))
+    lowered.anew.add(name)
+    lowered.add(Judgement(names, name, node.op_type), full)
+
+
 def _decided(node: ir.Node, lowered: Lowered, full: Shape) -> None:
     _between(node, lowered, full, np.zeros(()), np.ones(()))
+
+
+def _placed(node: ir.Node, lowered: Lowered, full: Shape) -> None:
+    """ArgMax, ArgMin: a place along the axis."""
+    shape = lowered.full[lowered.known(query.operand(node, 0))]
+    last = np.asarray(shape[query.integer(node, "axis") % len(shape)] - 1.0)
+    _between(node, lowered, full, np.zeros(()), last)
 
 
 def _one_hot(node: ir.Node, lowered: Lowered, full: Shape) -> None:
@@ -22,10 +44,10 @@ def _one_hot(node: ir.Node, lowered: Lowered, full: Shape) -> None:
 
 
 def _where(node: ir.Node, lowered: Lowered, full: Shape) -> None:
-    left, right = (lowered.constant(query.operand(node, k)) for k in (1, 2))
-    if left is None or right is None:
-        raise Unsound("between tensors that vary")
-    _between(node, lowered, full, np.minimum(left, right), np.maximum(left, right))
+    output, values = query.name(node.outputs[0]), [query.operand(node, k) for k in range(3)]
+    if all(lowered.constant(value) is not None for value in values[1:]):
+        lowered.anew.add(output)
+    lowered.add(Choice(tuple(lowered.known(value) for value in values), output), full)
 
 
 def _between(node: ir.Node, lowered: Lowered, full: Shape, low: np.ndarray, high: np.ndarray) -> None:
@@ -35,8 +57,12 @@ def _between(node: ir.Node, lowered: Lowered, full: Shape, low: np.ndarray, high
     lowered.full[name] = full
 
 
-_DECIDING = (
-    *("Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual"),
-    *("And", "Or", "Xor", "Not", "IsNaN", "IsInf"),
-)
-RULES = {**dict.fromkeys(_DECIDING, _decided), "OneHot": _one_hot, "Where": _where}
+_JUDGED = ("Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "And", "Or", "Xor")
+RULES = {
+    **dict.fromkeys(_JUDGED, _judged),
+    **dict.fromkeys(("IsNaN", "IsInf"), _decided),
+    **dict.fromkeys(("Sign", "Floor", "Ceil", "Round", "Not"), _stepped),
+    **dict.fromkeys(("ArgMax", "ArgMin"), _placed),
+    "OneHot": _one_hot,
+    "Where": _where,
+}

@@ -19,7 +19,9 @@ _LARGEST = 1 << 24
 
 def _moved(node: ir.Node, lowered: Lowered, full: Shape, fill: float = 0.0) -> None:
     data = query.operand(node, 0)
-    if data is not None and lowered.constant(data) is not None:
+    if lowered.constant(data) is not None and any(
+        lowered.constants.array(value) is None for value in query.operands(node)[1:]
+    ):
         _looked_up(node, lowered, full)
         return
     shape = lowered.full[lowered.known(data)]
@@ -101,12 +103,20 @@ def _enlarged(node: ir.Node, lowered: Lowered, full: Shape) -> None:
     how = query.text(node, "coordinate_transformation_mode") or "half_pixel"
     nearest = query.text(node, "nearest_mode") or "round_prefer_floor"
     repeats = node.op_type == "Upsample" or (how, nearest) in _REPEATS
-    if not repeats:
+    if not repeats or not _whole(node, lowered, shape, full):
         raise Unsound("that is no repetition of elements")
     places = lowered.places(source)
     for axis, (new, old) in enumerate(zip(full, shape, strict=True)):
         places = np.repeat(places, new // old, axis)
     lowered.gather(source, query.name(node.outputs[0]), places)
+
+
+def _whole(node: ir.Node, lowered: Lowered, shape: Shape, full: Shape) -> bool:
+    """Whether the factors themselves are whole: 2.1 makes six of three elements, and repeats them otherwise."""
+    given = [lowered.constant(query.operand(node, k)) for k in (1, 2)]
+    given.append(np.array(query.reals(node, "scales") or ()))
+    scales = [each for each in given if each is not None and each.size == len(full)]
+    return all(np.array_equal(each * np.asarray(shape), full) for each in scales)
 
 
 _REPEATS = (

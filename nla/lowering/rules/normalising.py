@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx_ir as ir
 
 from nla.certificates.ops.joining import Sum
 from nla.certificates.ops.linear import Scale
-from nla.certificates.sets import Box
+from nla.certificates.ops.softmax import Softmax
+from nla.certificates.sets import Box, moments_overshoot
 from nla.graph import query
-from nla.lowering.rules.base import Lowered, Shape, Unsound, sample
+from nla.lowering.rules.base import LEAST, Lowered, Shape, Unsound, sample
 
 
 def _layer(node: ir.Node, lowered: Lowered, full: Shape) -> None:
+    _check_epsilon(node)
     centred = "RMS" not in node.op_type and "Simplified" not in node.op_type
     first = _FIRST.get(node.op_type, 1)
     scale = query.operand(node, first)
@@ -34,6 +38,12 @@ def _layer(node: ir.Node, lowered: Lowered, full: Shape) -> None:
     lowered.full[name] = full
     if node.op_type in ("SkipLayerNormalization", "SkipSimplifiedLayerNormalization"):
         _residual(node, lowered, full, first + (2 if centred else 1))
+
+
+def _check_epsilon(node: ir.Node) -> None:
+    epsilon = query.real(node, "epsilon", 1e-5)
+    if not epsilon >= LEAST:
+        raise Unsound(f"whose epsilon of {epsilon:g} does not outweigh squares that underflow")
 
 
 _FIRST = {"SkipLayerNormalization": 2, "SkipSimplifiedLayerNormalization": 2, "EmbedLayerNormalization": 5}
@@ -69,6 +79,7 @@ def _group(node: ir.Node, lowered: Lowered, full: Shape) -> None:
 
 def _grouped(node: ir.Node, lowered: Lowered, full: Shape, groups: int) -> None:
     """Each group of channels is normalised over all its elements; scale and shift by channel, in opset 18 by group."""
+    _check_epsilon(node)
     scale, shift = (lowered.constant(query.operand(node, k)) for k in (1, 2))
     if scale is None or shift is None:
         raise Unsound("with a scale or a shift that varies")
@@ -79,7 +90,13 @@ def _grouped(node: ir.Node, lowered: Lowered, full: Shape, groups: int) -> None:
     size = int(np.prod(full, dtype=np.int64)) // groups
     unit, moved = f"{name}\0unit", f"{name}\0normalised"
     lowered.full[unit] = (1, groups, size)
-    lowered.given[unit] = lowered.ball((groups, size), 1, np.ones(size), np.zeros(size), True)
+    ball = lowered.ball((groups, size), 1, np.ones(size), np.zeros(size), True)
+    if node.op_type == "GroupNormalization":  # onnx defines its variance as mean(x²) - mean(x)²
+        room = moments_overshoot(size, lowered.unit)
+        if not np.isfinite(room):
+            raise Unsound(f"whose variance of {size:,} values is a difference that may round to nothing")
+        ball = replace(ball, overshoot=ball.overshoot + room)
+    lowered.given[unit] = ball
     lowered.anew.add(name)
     lowered.gather(unit, moved, lowered.places(unit).reshape(full))
     along = (-1, *(1,) * (len(full) - 2))
@@ -88,10 +105,28 @@ def _grouped(node: ir.Node, lowered: Lowered, full: Shape, groups: int) -> None:
 
 
 def _softmax(node: ir.Node, lowered: Lowered, full: Shape) -> None:
-    name = query.name(node.outputs[0])
-    lowered.given[name] = Box(np.zeros(sample(full)), np.full(sample(full), 1 + 2.0**-10))
-    lowered.full[name] = full
+    """Bounded whatever it reads, also where what it reads is not known."""
+    data, name = query.operand(node, 0), query.name(node.outputs[0])
+    together = lowered.opset < _ONE_AXIS
+    axis = query.integer(node, "axis", 1 if together else -1) % len(full)
+    if axis < len(full) - len(sample(full)):  # along the axis of the samples: what is known is the range
+        lowered.given[name] = Box(np.zeros(sample(full)), np.full(sample(full), 1 + 2.0**-10))
+        lowered.full[name] = full
+        return
+    source = lowered.known(data)
+    lowered.anew.add(name)
+    if not together or axis == len(full) - 1:
+        lowered.add(Softmax((source,), name, axis - len(full)), full)
+        return
+    flat, made = f"{name}\0flat", f"{name}\0shares"
+    places = lowered.places(source).reshape(1, -1, int(np.prod(full[axis:], dtype=np.int64)))
+    lowered.gather(source, flat, places)
+    lowered.add(Softmax((flat,), made), places.shape)
+    lowered.gather(made, name, lowered.places(made).reshape(full))
 
+
+_ONE_AXIS = 13
+"""The opset from which Softmax is along one axis, not along all from it on."""
 
 RULES = {
     "LayerNormalization": _layer,

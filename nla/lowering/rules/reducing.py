@@ -9,7 +9,7 @@ from nla.certificates.ops.linear import Scale
 from nla.certificates.ops.pooling import MaxPool
 from nla.certificates.ops.windows import Window
 from nla.graph import query
-from nla.lowering.rules.base import Lowered, Shape, Unsound
+from nla.lowering.rules.base import Lowered, Shape, Unsound, sample
 
 
 def _gathered(node: ir.Node, lowered: Lowered) -> tuple[str, Shape, int]:
@@ -26,6 +26,8 @@ def _gathered(node: ir.Node, lowered: Lowered) -> tuple[str, Shape, int]:
     if axes is None and query.integer(node, "noop_with_empty_axes"):
         raise Unsound("without axes")
     chosen = sorted({axis % len(full) for axis in (range(len(full)) if axes is None else axes)})
+    if 0 in chosen and sample(full) != full and not lowered.alone:
+        raise Unsound("along the axis of the samples")
     kept = [axis for axis in range(len(full)) if axis not in chosen]
     count = int(np.prod([full[axis] for axis in chosen], dtype=np.int64))
     left = tuple(full[axis] for axis in kept)

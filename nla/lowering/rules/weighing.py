@@ -9,6 +9,7 @@ from nla.certificates.ops.joining import Concat, Sum
 from nla.certificates.ops.linear import Scale
 from nla.certificates.rounding import Floats
 from nla.graph import query
+from nla.lowering.rules import contracting
 from nla.lowering.rules.base import Lowered, Shape, Unsound, sample
 
 _MOST = 64
@@ -20,8 +21,10 @@ def _matmul(node: ir.Node, lowered: Lowered, full: Shape) -> None:
     output = query.name(node.outputs[0])
     before, after = lowered.constant(left), lowered.constant(right)
     if before is None and after is None:
-        raise Unsound("of two tensors that both vary")
+        contracting.matrices(node, lowered, full)
+        return
     # a product from the left is one along the axis before the last: (W x)ᵀ = xᵀ Wᵀ
+    _check_dequantised(right if after is not None else left)
     value, matrix, axis = (left, after, -1) if after is not None else (right, before, -2)
     assert matrix is not None
     source = lowered.known(value)
@@ -39,6 +42,17 @@ def _matmul(node: ir.Node, lowered: Lowered, full: Shape) -> None:
         _several(lowered, source, matrix, axis, full, output)
     if lowered.full[output] != full:
         raise Unsound("whose output is of another shape than was inferred")
+
+
+def _check_dequantised(weight: ir.Value | None) -> None:
+    """Raise Unsound for a weight that DequantizeLinear makes: onnxruntime then multiplies in integers, and rounds the
+    other operand to them (MatMulNBits)."""
+    node = None if weight is None else weight.producer()
+    while node is not None:
+        if query.kind(node) == "DequantizeLinear":
+            raise Unsound("by a weight that is dequantised, which a runtime may multiply in integers")
+        read = query.operands(node)
+        node = read[0].producer() if read else None
 
 
 def _vector(lowered: Lowered, source: str, vector: Floats, axis: int, full: Shape, output: str) -> None:
@@ -67,11 +81,13 @@ def _gemm(node: ir.Node, lowered: Lowered, full: Shape) -> None:
     matrix, output = lowered.constant(weight), query.name(node.outputs[0])
     if matrix is None or matrix.ndim != 2:
         raise Unsound("of two tensors that both vary")
+    _check_dequantised(weight)
     source = lowered.known(data)
     if query.integer(node, "transA"):
         source = lowered.gather(source, f"{output}\0turned", lowered.places(source).T)
     matrix = matrix if query.integer(node, "transB") else matrix.T
-    matrix = matrix * query.real(node, "alpha", 1.0)
+    alpha = query.real(node, "alpha", 1.0)
+    matrix = matrix if alpha == 1 else matrix * alpha
     beta = query.real(node, "beta", 1.0)
     bias = lowered.constant(added)
     if added is None or beta == 0:
