@@ -14,6 +14,7 @@ import argparse
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
@@ -21,10 +22,11 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from nla.activations import Activation
 from nla.certificates.backward import tighten
 from nla.certificates.interval import ranges
-from nla.certificates.methods import METHODS, Budget
+from nla.certificates.methods import METHODS
 from nla.certificates.network import Network, Target
 from nla.certificates.ops.elementwise import Activate
 from nla.certificates.ops.linear import Dense
+from nla.certificates.question import Budget, Question
 from nla.certificates.sets import Box
 
 NEURONS = 3
@@ -127,6 +129,22 @@ def sampled(rng: np.random.Generator, network: Network, box: Box) -> np.ndarray:
     return network.forward({"x": np.concatenate([inside, corners])}, [pre])[pre].max(axis=0)
 
 
+def bounds(network: Network, box: Box) -> Iterator[tuple[str, np.ndarray, int, float]]:
+    """Method after method: its name, the bounds [neurons] reached so far, neurons it was asked about, and seconds."""
+    best, known = np.full(NEURONS, np.inf), ranges(network, {"x": box})
+    begun = time.perf_counter()
+    tight = tighten(network, known, [op.output for op in network.ops if isinstance(op, Dense)][:-1])
+    tightening = time.perf_counter() - begun
+    for method in METHODS.values():
+        places = np.flatnonzero(best > 0)
+        held = tight if method.tightens else known
+        begun = time.perf_counter()
+        question = Question(network, held, network.targets[0].pre, places, budget=Budget(SECONDS))
+        best[places] = np.fmin(best[places], method.bound(question))
+        took = time.perf_counter() - begun + (tightening if method.name == "linear" else 0)
+        yield method.name, best, len(places), took
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", type=int, default=400, help="of all activations together")
@@ -160,31 +178,12 @@ def main() -> int:
             exact = np.fmax(solved, exact)
         silent[name] += int((exact <= 0).sum())
         all_of[name] += NEURONS
-        best, known = np.full(NEURONS, np.inf), ranges(network, {"x": box})
-        begun = time.perf_counter()
-        tensors = [op.output for op in network.ops if isinstance(op, Dense)][:-1]
-        tight = tighten(network, known, tensors)
-        tightening = time.perf_counter() - begun
-        for method in METHODS.values():
-            places = np.flatnonzero(best > 0)
-            begun = time.perf_counter()
-            bound = method.bound(
-                network,
-                tight if method.tightens else known,
-                network.targets[0].pre,
-                places,
-                0.0,
-                Budget(SECONDS),
-                lambda *_: None,
-            )
-            seconds[method.name] += (
-                time.perf_counter() - begun + (tightening if method.name == "linear" else 0)
-            )
-            asked[method.name] += len(places)
-            best[places] = np.fmin(best[places], bound)
-            certified[name, method.name] += int((best <= 0).sum())
+        for method, best, asked_about, took in bounds(network, box):
+            seconds[method] += took
+            asked[method] += asked_about
+            certified[name, method] += int((best <= 0).sum())
             if (best < exact - TOLERANCE).any() or ((best <= 0) & (exact > TOLERANCE)).any():
-                print(f"WRONG: network {trial} of {name}, {method.name}: bound {best}, truth {exact}")
+                print(f"WRONG: network {trial} of {name}, {method}: bound {best}, truth {exact}")
                 wrong += 1
     print("| activation | neurons | silent | " + " | ".join(METHODS) + " |")
     print("|---|---|---|" + "---|" * len(METHODS))

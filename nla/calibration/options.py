@@ -132,8 +132,10 @@ def check_shard(shard: tuple[int, int] | None) -> None:
 def _at_least_one(options: CalibrationOptions, *names: str) -> None:
     for name in names:
         value = getattr(options, name)
-        if value is not None and value < 1:
-            raise UsageError(f"{name.replace('_', '-')} {value}: must be at least 1")
+        if value is not None and not (isinstance(value, int | np.integer) and value >= 1):
+            raise UsageError(
+                f"{name.replace('_', '-')} {printable(value)}: must be a whole number, at least 1"
+            )
 
 
 def _check_numbers(name: str, value: Numbers | None) -> None:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from nla.certificates.interval import ranges
+from nla.certificates.interval import Ranges
 from nla.certificates.network import Network, Target
 from nla.certificates.rounding import BRAIN, HALF
-from nla.certificates.sets import MEAN_TO_SPREAD, Domain, Normalised
+from nla.certificates.sets import MEAN_TO_SPREAD, Normalised
 
 _LARGEST = {HALF: 65504.0, BRAIN: 3.3e38}
 _SINGLE_LARGEST = 3.4e38
 _NAMES = {HALF: "float16", BRAIN: "bfloat16"}
 
 
-def assumptions(network: Network, domains: Mapping[str, Domain], target: Target) -> tuple[str, ...]:
+def assumptions(network: Network, known: Ranges, target: Target) -> tuple[str, ...]:
     """Sentences that hold for every bound of this target: the arithmetic covered, and what is left to the inputs.
 
     Args:
         network: lowered.
-        domains: a set for each input.
+        known: boxes of every tensor.
         target: the site.
     """
     kind = _NAMES.get(network.unit, "float32")
@@ -34,7 +32,6 @@ def assumptions(network: Network, domains: Mapping[str, Domain], target: Target)
             f"what a LayerNorm reads has a mean of at most {MEAN_TO_SPREAD:g} standard deviations: beyond that its"
             " rounded output may leave the set that it has in exact arithmetic"
         )
-    known = ranges(network, domains)
     limit = _LARGEST.get(network.unit, _SINGLE_LARGEST)
     names = {name for op in before for name in (*op.inputs, op.output)} | {target.pre}
     if any(not bool((known.boxes[name].largest < limit).all()) for name in names):

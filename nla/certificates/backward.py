@@ -14,15 +14,13 @@ import numpy as np
 from nla.certificates import envelopes
 from nla.certificates.interval import Ranges, settled
 from nla.certificates.network import Network
-from nla.certificates.ops.base import Context, rounding_cost
+from nla.certificates.ops.base import Bent, Context, rounding_cost
 from nla.certificates.ops.elementwise import Activate
-from nla.certificates.ops.joining import Product
-from nla.certificates.ops.pooling import MaxPool
 from nla.certificates.rounding import Floats, own
 from nla.certificates.sets import Box
 
-_MOST = 1 << 24
-"""Coefficients that are held at once, at most: rows x the largest tensor."""
+_MOST = 1 << 22
+"""Coefficients of one tensor that are held at once, at most: rows x the largest tensor."""
 
 Slopes = Mapping[str, Floats]
 """By the output of an activation, slopes of the lines below, [*shape]."""
@@ -33,10 +31,16 @@ def upper(network: Network, known: Ranges, tensor: str, A: Floats, slopes: Slope
 
     Never below the true supremum, rounding of the model included; at most what the tensor's own box gives.
     """
-    widest = max((int(np.prod(network.shapes[op.output])) for op in network.before([tensor])), default=1)
-    step = max(1, _MOST // max(widest, 1))
+    step = at_once(network, tensor)
     parts = [walk(network, known, tensor, A[k : k + step], slopes or {}) for k in range(0, len(A), step)]
     return np.concatenate(parts) if parts else np.zeros(0)
+
+
+def at_once(network: Network, tensor: str) -> int:
+    """Rows that are carried back together: as many as memory allows, and not more than gain anything."""
+    names = {tensor} | {name for op in network.before([tensor]) for name in (*op.inputs, op.output)}
+    widest = max(int(np.prod(network.shapes[name], dtype=np.int64)) for name in names)
+    return int(np.clip(_MOST // max(widest, 1), 1, AT_ONCE))
 
 
 def walk(
@@ -104,11 +108,13 @@ def tighten(
         report: told the tensors done of all.
     """
     boxes = dict(known.boxes)
-    now = Ranges(boxes, known.errors, known.domains)
+    now = Ranges(boxes, known.errors, known.domains, known.lost)
     wanted, done = set(tensors), 0
     for op in network.ops:
-        if op.output in known.domains:
+        if op.output in known.domains or op.output in known.lost:
             continue
+        if stop():
+            break
         again, _ = op.interval(*(boxes[name] for name in op.inputs), unit=network.unit)
         boxes[op.output] = boxes[op.output].meet(again)
         if op.output not in wanted:
@@ -130,7 +136,7 @@ def _matters(network: Network, boxes: Mapping[str, Box], tensor: str) -> np.ndar
     for op in network.ops:
         if tensor in op.inputs and isinstance(op, Activate):
             found |= envelopes.curved(op.activation, box)
-        elif tensor in op.inputs and isinstance(op, MaxPool | Product):
+        elif tensor in op.inputs and isinstance(op, Bent):
             found |= box.lo < box.hi
     return found
 
@@ -139,11 +145,11 @@ def _improve(
     network: Network, now: Ranges, tensor: str, places: np.ndarray, stop: Callable[[], bool]
 ) -> None:
     shape = network.shapes[tensor]
-    places = nearby(places, shape)
-    for start in range(0, len(places), AT_ONCE):
+    places, step = nearby(places, shape), at_once(network, tensor)
+    for start in range(0, len(places), step):
         if stop():
             return
-        some = places[start : start + AT_ONCE]
+        some = places[start : start + step]
         rows = units(some, shape)
         lo, hi = now.boxes[tensor].lo.copy(), now.boxes[tensor].hi.copy()
         found = Box(lo, hi)
@@ -153,7 +159,7 @@ def _improve(
 
 
 AT_ONCE = 512
-"""Rows that are carried back together."""
+"""Rows that are carried back together, at most."""
 
 
 def units(places: np.ndarray, shape: tuple[int, ...]) -> Floats:

@@ -1,15 +1,17 @@
-"""Ranges of inputs from a file: .npz with arrays `lo` and `hi` (or `INPUT.lo`, `INPUT.hi`), or .json."""
+"""Ranges of inputs from a file: .npz with arrays `lo` and `hi` (or `INPUT.lo`, `INPUT.hi`), .json, or .vnnlib."""
 
 from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from nla.certificates import vnnlib_files
 from nla.certificates.domains import Shapes, Stated, from_arrays
 from nla.errors import UsageError, one_line, printable
 
@@ -25,17 +27,24 @@ def read(path: Path, shapes: Shapes) -> dict[str, Stated]:
     Raises:
         UsageError: it cannot be read, holds something else, or is what `domains.box` refuses.
     """
-    shown = printable(path)
+    shown, source = printable(path), str(path)
+    arrays: Mapping[str, ArrayLike]
     try:
         if path.suffix.lower() == ".npz":
             arrays = _npz(path, shown)
         elif path.suffix.lower() == ".json":
             arrays = _json(path, shown)
+        elif path.suffix.lower() == ".vnnlib":
+            arrays, source = vnnlib_files.read(path, shapes)
+        elif path.suffix.lower() == ".gz":
+            raise UsageError(f"{shown}: it is compressed: unpack it first, with gunzip")
         else:
-            raise UsageError(f"{shown}: a domain is read from .npz or .json")
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, RecursionError, MemoryError) as error:
+            raise UsageError(f"{shown}: a domain is read from .npz, .json or .vnnlib")
+    except OSError as error:
+        raise UsageError(f"{shown}: cannot be read: {error.strerror or one_line(error, 120)}") from None
+    except (ValueError, zipfile.BadZipFile, EOFError, RecursionError, MemoryError) as error:
         raise UsageError(f"{shown}: cannot be read as a domain ({one_line(error, 120)})") from None
-    return from_arrays(arrays, shapes, str(path))
+    return from_arrays(arrays, shapes, source)
 
 
 def _npz(path: Path, shown: str) -> dict[str, ArrayLike]:

@@ -36,12 +36,14 @@ Shapes = Mapping[str, Shape]
 
 BOX, DATA, FILE, HULL = "box", "data", "file", "hull"
 NON_NEGATIVE, OBSERVED, EVERYTHING = "non-negative", "observed", "everything"
+KINDS = ("any", BOX, DATA, FILE, HULL, NON_NEGATIVE, OBSERVED)
+"""Of whole domains."""
 
 _WORDS = {
     BOX: "{name} between {low} and {high}",
     DATA: "{name} within the range of each element over {samples} samples, {low} to {high}",
     FILE: "{name} within the ranges of {source}, {low} to {high}",
-    HULL: "{name} in the convex hull of {samples} samples, widened by {margin} in every element",
+    HULL: "{name} in the convex hull of {samples} samples",
     NON_NEGATIVE: "{name} without negative elements, of any size",
     OBSERVED: "whatever leads to values of {name} within the range of each element seen over {samples} samples, "
     "{low} to {high}",
@@ -64,6 +66,8 @@ class Stated:
     """Of the data that it was made of."""
     margin: float = 0.0
     """By which it reaches beyond that data, in the units of the tensor."""
+    sites: tuple[str, ...] = ()
+    """Of the kind `observed`: the sites whose layers read the tensor."""
 
     @property
     def box(self) -> Box:
@@ -76,21 +80,13 @@ class Stated:
         >>> box("x", 0, 1, (784,)).sentence()
         'x between 0 and 1'
         """
-        low, high = _ends(self.box)
-        text = _WORDS[self.kind].format(
-            name=printable(self.tensor),
-            low=f"{low:g}",
-            high=f"{high:g}",
-            samples=f"{self.samples or 0:,}",
-            source=printable(self.source),
-            margin=f"{self.margin:g}",
-        )
-        return f"{text}, {self.margin:g} wider on both sides" if self.margin and self.kind != HULL else text
+        return sentence(self.tensor, self.kind, _ends(self.box), self.samples, self.margin, self.source)
 
     def plain(self) -> dict[str, Any]:
         """For documents: no NaN, no infinity (an end that is open is None), and a digest of the whole set."""
         low, high = (float(end) if np.isfinite(end) else None for end in _ends(self.box))
-        return {
+        readers = {"sites": list(self.sites)} if self.sites else {}
+        return readers | {
             "tensor": self.tensor,
             "kind": self.kind,
             "shape": list(self.box.shape),
@@ -105,6 +101,27 @@ class Stated:
         }
 
 
+def sentence(
+    tensor: str,
+    kind: str,
+    ends: tuple[float, float],
+    samples: int | None = None,
+    margin: float = 0.0,
+    source: str = "",
+) -> str:
+    """A domain in words; `ends` are the lowest and the highest of any element."""
+    low, high = ends
+    text = _WORDS[kind].format(
+        name=printable(tensor),
+        low=f"{low:g}",
+        high=f"{high:g}",
+        samples=f"{samples or 0:,}",
+        source=printable(source),
+    )
+    wider = f"widened by {margin:g} in every element" if kind == HULL else f"{margin:g} wider on both sides"
+    return f"{text}, {wider}" if margin else text
+
+
 def digest(values: Domain) -> str:
     """sha256 of the ends of a box, or of the points and the radius of a hull, as little-endian float64."""
     made = hashlib.sha256()
@@ -114,7 +131,7 @@ def digest(values: Domain) -> str:
         else (values.box.lo, values.box.hi)
     )
     for part in parts:
-        made.update(np.ascontiguousarray(part, "<f8").tobytes())
+        made.update(np.ascontiguousarray(part + 0.0, "<f8").tobytes())  # -0.0 is 0.0 here
     return made.hexdigest()
 
 
@@ -123,7 +140,7 @@ def _alike(ends: Floats) -> bool:
 
 
 def _ends(box: Box) -> tuple[float, float]:
-    return (float(box.lo.min()), float(box.hi.max())) if box.lo.size else (0.0, 0.0)
+    return (float(box.lo.min()) + 0.0, float(box.hi.max()) + 0.0) if box.lo.size else (0.0, 0.0)
 
 
 # --- making them
@@ -146,6 +163,28 @@ def box(
     refuse(tensor, low > high, "is empty: the lower end is above the upper", low, high)
     refuse(tensor, np.isposinf(low) | np.isneginf(high), "holds no number", low, high)
     return Stated(tensor, kind, Box(low, high), source)
+
+
+def as_read(stated: Stated, kind: str) -> Stated:
+    """The box with the numbers that its ends become where the model reads them: 0.1 is 0.10000000149 in float32.
+
+    Args:
+        stated: of the kind box or file.
+        kind: name of the input's type; ends of other types than float32 and float16 stay as they are.
+
+    Raises:
+        UsageError: no finite number of that type lies in it.
+    """
+    if kind not in ("float32", "float16"):
+        return stated
+    most = float(np.finfo(kind).max)
+    beyond = (stated.box.lo > most) | (stated.box.hi < -most)
+    refuse(stated.tensor, beyond, f"holds no {kind} number", stated.box.lo, stated.box.hi)
+    with np.errstate(over="ignore"):
+        low, high = (end.astype(kind).astype(np.float64) for end in (stated.box.lo, stated.box.hi))
+    lo = np.where(np.isfinite(low), np.minimum(low, stated.box.lo), stated.box.lo)
+    hi = np.where(np.isfinite(high), np.maximum(high, stated.box.hi), stated.box.hi)
+    return replace(stated, values=Box(lo, hi))
 
 
 def non_negative(tensor: str, shape: Shape) -> Stated:
@@ -314,23 +353,3 @@ def completed(network: Network, stated: Mapping[str, Stated]) -> dict[str, Domai
         name: stated[name].values if name in stated else anywhere(shape)
         for name, shape in network.inputs.items()
     }
-
-
-def observed(network: Network, stated: Stated) -> Network:
-    """The network from a tensor on whose range is stated, of the kind `observed`: what lies before it counts no more.
-
-    A certificate then says: every input that keeps this tensor within its range leaves the neuron silent. It says
-    nothing about inputs that lead beyond it; and a value found in the range that wakes the neuron need not be reached
-    by any input, so that it refutes nothing.
-
-    Raises:
-        UsageError: no such tensor, or another shape.
-    """
-    shape = network.shapes.get(stated.tensor)
-    if shape is None:
-        raise UsageError(f"no tensor '{printable(stated.tensor)}' lies before the sites that can be decided")
-    if shape != stated.box.shape:
-        raise UsageError(
-            f"the domain of '{printable(stated.tensor)}' is of shape {stated.box.shape}; the tensor's is {shape}"
-        )
-    return replace(network, given={**network.given, stated.tensor: stated.values})

@@ -6,12 +6,14 @@ most (t - max z) / ‖w‖₁ away from the hull of the data: the L∞ radius.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nla.certificates import backward
+from nla.certificates.backward import units
 from nla.certificates.gradients import by_inputs
 from nla.certificates.interval import Ranges, ranges
 from nla.certificates.network import Network, Target
@@ -21,7 +23,9 @@ from nla.certificates.proving import places
 from nla.certificates.rounding import Floats, own
 from nla.certificates.sets import Hull, anywhere
 
-_AT_ONCE = 512
+_MOST_VALUES = 1 << 22
+"""Of z that are held at once."""
+Stop = Callable[[], bool]
 
 
 def is_linear(network: Network, target: Target) -> bool:
@@ -35,89 +39,125 @@ def is_linear(network: Network, target: Target) -> bool:
 
 
 def radii(
-    network: Network, target: Target, neurons: NDArray[np.int64], points: Mapping[str, Floats]
+    network: Network,
+    target: Target,
+    neurons: NDArray[np.int64],
+    points: Mapping[str, Floats],
+    stop: Stop = lambda: False,
 ) -> Floats | None:
     """[k] the L∞ radius around the hull of the points within which each neuron is silent; negative: not even on them.
+
+    Of several inputs each is anywhere in its own hull.
 
     Rounding of the model is taken off, so that the radius is a certificate; infinite where z does not read the inputs.
 
     Args:
         network: lowered.
-        target: the site; None is returned where its z is not linear in the inputs.
+        target: the site; None is returned where its z is not linear in them.
         neurons: [k] indices.
-        points: [points, *shape] by input: data, as the model reads them.
+        points: [points, *shape] by input that z reads: data, as the model reads them.
+        stop: asked now and then whether to give up; None is returned then.
     """
     if not is_linear(network, target):
         return None
-    rows = places(network, target, neurons)
-    norms = _norms(network, target, rows.ravel()).reshape(rows.shape)
+    near = replace(network, ops=network.before([target.pre]))
+    rows = places(near, target, neurons)
+    reads = {name for op in near.ops for name in op.inputs} & set(near.inputs)
+    if not reads <= set(points):
+        return None
+    given = {name: np.asarray(points[name], np.float64) for name in sorted(reads)}
+    norms = _norms(near, target, rows, stop)
+    largest = None if norms is None else _largest(near, target, rows, given, stop)
+    if norms is None or largest is None:
+        return None
     with np.errstate(divide="ignore", invalid="ignore"):
-        guess = (target.threshold - _above(network, target, rows, points, 0.0)) / norms
+        guess = (target.threshold - largest) / norms
     reach = float(np.max(guess, where=np.isfinite(guess), initial=0.0))
-    room = target.threshold - _above(network, target, rows, points, reach)
+    rounding = _rounding(near, target, rows, given, reach, stop)
+    if rounding is None:
+        return None
+    room = target.threshold - (largest + rounding)
     with np.errstate(divide="ignore", invalid="ignore"):
         each = np.where(norms > 0, room / (norms * (1 + 2.0**-40)), np.where(room >= 0, np.inf, -np.inf))
     least = each.min(axis=1)
     return np.asarray(np.where(np.isfinite(least), np.minimum(least, reach), least))
 
 
-def _norms(network: Network, target: Target, at: NDArray[np.int64]) -> Floats:
-    """[rows] ‖w‖₁ of z at each of these flat places, over all inputs."""
-    found = np.zeros(len(at))
+def _norms(network: Network, target: Target, rows: NDArray[np.int64], stop: Stop) -> Floats | None:
+    """[neurons, positions] ‖w‖₁ of z, over all inputs."""
+    found = np.zeros(rows.size)
     zero = {name: np.zeros((1, *shape)) for name, shape in network.inputs.items()}
-    for start in range(0, len(at), _AT_ONCE):
-        A = _units(network, target, at[start : start + _AT_ONCE])
-        parts = by_inputs(network, zero, target.pre, A)
-        for part in parts.values():
-            rows = np.abs(part).reshape(len(A), -1)
-            found[start : start + _AT_ONCE] += rows.sum(axis=1) * (1 + own(rows.shape[1]))
-    return found
+    for some in _blocks(network, target, rows.size):
+        if stop():
+            return None
+        A = units(rows.ravel()[some], network.shapes[target.pre])
+        for part in by_inputs(network, zero, target.pre, A).values():
+            flat = np.abs(part).reshape(len(A), -1)
+            found[some] += flat.sum(axis=1) * (1 + own(flat.shape[1]))
+    return found.reshape(rows.shape)
 
 
-def _above(
-    network: Network, target: Target, rows: NDArray[np.int64], points: Mapping[str, Floats], reach: float
-) -> Floats:
-    """[neurons, positions] z at most over the points (so over their hull), as the model computes it up to `reach`
-    away from them."""
-    given = {name: np.asarray(points[name], np.float64) for name in network.inputs if name in points}
-    one = {name: Hull(value[:1]) for name, value in given.items()}
+def _rounding(
+    network: Network,
+    target: Target,
+    rows: NDArray[np.int64],
+    points: Mapping[str, Floats],
+    reach: float,
+    stop: Stop,
+) -> Floats | None:
+    """[neurons, positions] by how much the model's z may be above the exact one, up to `reach` away from the points.
+
+    The bound of z at the first point, with the rounding of the whole wide box, less the exact z there.
+    """
+    one = {name: Hull(value[:1]) for name, value in points.items()}
     wide = ranges(
         network,
         {
-            name: Hull(given[name], reach) if name in given else anywhere(shape)
+            name: Hull(points[name], reach) if name in points else anywhere(shape)
             for name, shape in network.inputs.items()
         },
     )
-    known = Ranges(
-        wide.boxes, wide.errors, {**wide.domains, **one}
-    )  # rounding as of the wide box, at one point
-    rounded = np.empty(rows.size)
-    for start in range(0, rows.size, _AT_ONCE):
-        A = _units(network, target, rows.ravel()[start : start + _AT_ONCE])
-        rounded[start : start + _AT_ONCE] = backward.upper(network, known, target.pre, A)
-    largest, first = _largest(network, target, rows, given)
-    return largest + (rounded.reshape(rows.shape) - first)
+    known = Ranges(wide.boxes, wide.errors, {**wide.domains, **one})
+    found = np.empty(rows.size)
+    for some in _blocks(network, target, rows.size):
+        if stop():
+            return None
+        A = units(rows.ravel()[some], network.shapes[target.pre])
+        found[some] = backward.upper(network, known, target.pre, A)
+    first = network.forward({name: value[:1] for name, value in points.items()}, [target.pre])[target.pre]
+    return found.reshape(rows.shape) - first.ravel()[rows]
 
 
 def _largest(
-    network: Network, target: Target, rows: NDArray[np.int64], points: Mapping[str, Floats]
-) -> tuple[Floats, Floats]:
-    """[neurons, positions] the largest exact z over the points, and z at the first point."""
-    count = min(len(value) for value in points.values())
-    best = np.full(rows.shape, -np.inf)
-    first = best
-    for start in range(0, count, _AT_ONCE):
-        some = {name: value[start : start + _AT_ONCE] for name, value in points.items()}
-        z = network.forward(some, [target.pre])[target.pre]
-        flat = z.reshape(len(z), -1)[:, rows.ravel()].reshape(len(z), *rows.shape)
-        first = flat[0] if start == 0 else first
-        best = np.maximum(best, flat.max(axis=0))
-    return best, first
+    network: Network, target: Target, rows: NDArray[np.int64], points: Mapping[str, Floats], stop: Stop
+) -> Floats | None:
+    """[neurons, positions] the largest exact z over the points of each input, in every combination.
+
+    z is a sum of what each input adds to it, so that each is moved alone, from the first point.
+    """
+    one = {name: value[:1] for name, value in points.items()}
+    first = network.forward(one, [target.pre])[target.pre].ravel()[rows]
+    found = first.copy()
+    for name, value in points.items():
+        best = np.full(rows.shape, -np.inf)
+        for some in _blocks(network, target, len(value)):
+            if stop():
+                return None
+            moved = {
+                **{other: _repeated(held, value[some]) for other, held in one.items()},
+                name: value[some],
+            }
+            z = network.forward(moved, [target.pre])[target.pre]
+            best = np.maximum(best, z.reshape(len(z), -1)[:, rows].max(axis=0))
+        found += best - first
+    return found
 
 
-def _units(network: Network, target: Target, at: NDArray[np.int64]) -> Floats:
-    """[rows, *shape of z] one coefficient of one in each row."""
-    shape = network.shapes[target.pre]
-    A = np.zeros((len(at), int(np.prod(shape))))
-    A[np.arange(len(at)), at] = 1.0
-    return A.reshape(len(at), *shape)
+def _repeated(one: Floats, like: Floats) -> Floats:
+    return np.broadcast_to(one, (len(like), *one.shape[1:]))
+
+
+def _blocks(network: Network, target: Target, count: int) -> Iterator[slice]:
+    """Parts of `count` rows whose z, or whose coefficients of z, are not too many at once."""
+    step = max(1, min(512, _MOST_VALUES // int(np.prod(network.shapes[target.pre]))))
+    return (slice(start, min(start + step, count)) for start in range(0, count, step))

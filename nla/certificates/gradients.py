@@ -15,6 +15,10 @@ from nla.certificates.ops.elementwise import Activate
 from nla.certificates.ops.joining import Concat, Product, Sum
 from nla.certificates.ops.linear import Linear, summed
 from nla.certificates.ops.pooling import MaxPool
+from nla.certificates.ops.products import InnerProducts
+from nla.certificates.ops.smooth import Smooth
+from nla.certificates.ops.softmax import Softmax
+from nla.certificates.ops.steps import Choice
 
 Values = NDArray[Any]
 """float64, or float32 in a search."""
@@ -58,6 +62,14 @@ def _parts(  # noqa: PLR0911 - one return an operator
         return summed(A * y, shapes[0]), summed(A * x, shapes[1])
     if isinstance(op, MaxPool):
         return (op.routed(A, values[op.inputs[0]]),)
+    if isinstance(op, InnerProducts):
+        return op.gradient(A, *(values[name] for name in op.inputs))
+    if isinstance(op, Smooth):
+        return (op.gradient(A, values[op.inputs[0]]),)
+    if isinstance(op, Choice):
+        return op.gradient(A, *(values[name] for name in op.inputs))
+    if isinstance(op, Softmax):
+        return (op.gradient(A, values[op.inputs[0]]),)
     return tuple(np.zeros((len(A), *shape)) for shape in shapes)
 
 

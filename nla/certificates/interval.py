@@ -5,12 +5,13 @@ Exact for the first layer over a box. Gowal et al. 2018 (interval bound propagat
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
 from nla.certificates.network import Network
+from nla.certificates.ops.base import Op
 from nla.certificates.ops.linear import Gathering, Linear, Scale
 from nla.certificates.rounding import Floats
 from nla.certificates.sets import Box, Domain
@@ -25,14 +26,19 @@ class Ranges:
     """How far rounding may move each tensor from its operator's exact value; of the widest boxes."""
     domains: Mapping[str, Domain] = field(default_factory=dict)
     """Of the inputs and of the tensors given."""
+    lost: frozenset[str] = frozenset()
+    """Tensors behind weights that are not finite: NaN lies in no box, so that nothing is proved of them."""
 
 
-def ranges(network: Network, domains: Mapping[str, Domain]) -> Ranges:
+def ranges(
+    network: Network, domains: Mapping[str, Domain], stop: Callable[[], bool] = lambda: False
+) -> Ranges:
     """The interval bounds of every tensor of the network.
 
     Args:
         network: lowered; tensors of `network.given` bring their own set.
         domains: a set for each input.
+        stop: asked before each operator; of the outputs of those that are left then nothing is known.
 
     Raises:
         KeyError: an input without a domain.
@@ -40,11 +46,35 @@ def ranges(network: Network, domains: Mapping[str, Domain]) -> Ranges:
     start = {**{name: domains[name] for name in network.inputs}, **network.given}
     boxes = {name: domain.box for name, domain in start.items()}
     errors: dict[str, Floats | None] = dict.fromkeys(boxes)
+    lost = {name for name, box in boxes.items() if np.isnan(box.lo).any() or np.isnan(box.hi).any()}
     for op in network.ops:
-        if op.output not in boxes:
+        if op.output in boxes:
+            continue
+        if not lost.isdisjoint(op.inputs) or not _finite(op):
+            lost.add(op.output)
+        if op.output in lost or stop():
+            boxes[op.output], errors[op.output] = _unknown(network.shapes[op.output])
+        else:
             box, errors[op.output] = op.interval(*(boxes[name] for name in op.inputs), unit=network.unit)
             boxes[op.output] = _without_nan(box)
-    return Ranges(boxes, errors, start)
+    return Ranges(boxes, errors, start, frozenset(lost))
+
+
+def _finite(op: Op) -> bool:
+    """Whether all numbers of an operator are; what is added may be -∞, as the masks of attention are."""
+    arrays = {each.name: getattr(op, each.name) for each in fields(op)}  # type: ignore[arg-type]
+    return all(
+        bool(np.isfinite(array).all())
+        or (name == "bias" and isinstance(op, Scale) and bool((array < np.inf).all()))
+        for name, array in arrays.items()
+        if isinstance(array, np.ndarray) and array.dtype.kind == "f"
+    )
+
+
+def _unknown(shape: tuple[int, ...]) -> tuple[Box, Floats]:
+    """A range, and rounding, that nobody bounded; they take no memory."""
+    none = np.broadcast_to(np.inf, shape)
+    return Box(np.broadcast_to(-np.inf, shape), none), none
 
 
 def _without_nan(box: Box) -> Box:

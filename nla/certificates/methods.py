@@ -5,38 +5,17 @@ A method is asked for upper bounds of some elements of a pre-activation; each is
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from nla.certificates import backward, slopes
-from nla.certificates.backward import AT_ONCE, nearby, units
+from nla.certificates.backward import at_once, nearby, units
 from nla.certificates.interval import Ranges, settled
 from nla.certificates.network import Network
+from nla.certificates.question import Question
 from nla.certificates.rounding import Floats
-
-
-@dataclass
-class Budget:
-    """Seconds that the work may take; None: no end."""
-
-    seconds: float | None = None
-    started: float = field(default_factory=time.monotonic)
-
-    def spent(self) -> bool:
-        """Whether the time is over."""
-        left = self.remaining()
-        return left is not None and left <= 0
-
-    def remaining(self) -> float | None:
-        """Seconds that are left; None: no end."""
-        return None if self.seconds is None else self.seconds - (time.monotonic() - self.started)
-
-
-Progress = Callable[[int, int], None]
-"""Told what is done of all."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +24,8 @@ class Method:
 
     name: str
     about: str
-    bound: Callable[[Network, Ranges, str, np.ndarray, float, Budget, Progress], Floats]
-    """(network, ranges, tensor, flat places [k], enough, budget, progress) -> [k] upper bounds; rows at or below
-    `enough` need no more work."""
+    bound: Callable[[Question], Floats]
+    """[k] upper bounds of the places that are asked about; never above those of the tensor's box."""
     tightens: bool = False
     """Whether the boxes of the tensors before are to be tightened by backward bounds first."""
     extra: str | None = None
@@ -56,99 +34,48 @@ class Method:
     """Whether it can give more than `linear`: (network, ranges, tensor)."""
 
 
-def _interval(
-    network: Network,
-    known: Ranges,
-    tensor: str,
-    places: np.ndarray,
-    enough: float,
-    budget: Budget,
-    progress: Progress,
-) -> Floats:
-    return np.asarray(known.boxes[tensor].hi.ravel()[places])
+def _interval(asked: Question) -> Floats:
+    return asked.held
 
 
-def _by_rows(
-    network: Network,
-    known: Ranges,
-    tensor: str,
-    places: np.ndarray,
-    budget: Budget,
-    progress: Progress,
-    bound: Callable[[Floats], Floats],
-) -> Floats:
+def _by_rows(asked: Question, bound: Callable[[Floats], Floats]) -> Floats:
     """`bound` of coefficients [rows, *shape] for all places, those that lie close to each other together."""
-    box = known.boxes[tensor].hi.ravel()
-    if settled(network, known.domains, tensor):
-        return np.asarray(box[places])
-    found = box.copy()
-    shape = network.shapes[tensor]
-    ordered = nearby(places, shape)
-    for start in range(0, len(ordered), AT_ONCE):
-        if budget.spent():
+    if settled(asked.network, asked.known.domains, asked.tensor):
+        return asked.held
+    found = asked.known.boxes[asked.tensor].hi.ravel().copy()
+    ordered, step = nearby(asked.places, asked.shape), at_once(asked.network, asked.tensor)
+    for start in range(0, len(ordered), step):
+        if asked.budget.spent():
             break
-        progress(start, len(ordered))
-        some = ordered[start : start + AT_ONCE]
-        found[some] = np.fmin(found[some], bound(units(some, shape)))
-    return np.asarray(found[places])
+        asked.progress(start, len(ordered))
+        some = ordered[start : start + step]
+        found[some] = np.fmin(found[some], bound(units(some, asked.shape)))
+    return np.asarray(found[asked.places])
 
 
-def _linear(
-    network: Network,
-    known: Ranges,
-    tensor: str,
-    places: np.ndarray,
-    enough: float,
-    budget: Budget,
-    progress: Progress,
-) -> Floats:
+def _linear(asked: Question) -> Floats:
+    return _by_rows(asked, lambda A: backward.upper(asked.network, asked.known, asked.tensor, A))
+
+
+def _slopes(asked: Question) -> Floats:
     def bound(A: Floats) -> Floats:
-        return backward.upper(network, known, tensor, A)
+        return slopes.upper(
+            asked.network, asked.known, asked.tensor, A, enough=asked.enough, stop=asked.budget.spent
+        )
 
-    return _by_rows(network, known, tensor, places, budget, progress, bound)
-
-
-def _slopes(
-    network: Network,
-    known: Ranges,
-    tensor: str,
-    places: np.ndarray,
-    enough: float,
-    budget: Budget,
-    progress: Progress,
-) -> Floats:
-    def bound(A: Floats) -> Floats:
-        return slopes.upper(network, known, tensor, A, enough=enough, stop=budget.spent)
-
-    return _by_rows(network, known, tensor, places, budget, progress, bound)
+    return _by_rows(asked, bound)
 
 
-def _lp(
-    network: Network,
-    known: Ranges,
-    tensor: str,
-    places: np.ndarray,
-    enough: float,
-    budget: Budget,
-    progress: Progress,
-) -> Floats:
+def _lp(asked: Question) -> Floats:
     from nla.certificates.exact import linear_program
 
-    return linear_program.upper(network, known, tensor, places, budget.remaining, progress)
+    return linear_program.upper(asked)
 
 
-def _milp(
-    network: Network,
-    known: Ranges,
-    tensor: str,
-    places: np.ndarray,
-    enough: float,
-    budget: Budget,
-    progress: Progress,
-) -> Floats:
+def _milp(asked: Question) -> Floats:
     from nla.certificates.exact import milp
 
-    return milp.upper(network, known, tensor, places, enough, budget.remaining, progress)
+    return milp.upper(asked)
 
 
 METHODS: dict[str, Method] = {
@@ -163,7 +90,19 @@ METHODS: dict[str, Method] = {
             tightens=True,
             applies=slopes.applies,
         ),
-        Method("lp", "a linear program each neuron (the triangle relaxation)", _lp, True, "exact"),
-        Method("milp", "branch and bound over such programs; small networks", _milp, True, "exact"),
+        Method(
+            "lp",
+            "a linear program each neuron (the triangle relaxation)",
+            _lp,
+            tightens=True,
+            extra="exact",
+        ),
+        Method(
+            "milp",
+            "branch and bound over such programs; small networks",
+            _milp,
+            tightens=True,
+            extra="exact",
+        ),
     )
 }

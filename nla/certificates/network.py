@@ -27,6 +27,8 @@ class Target:
     neurons: int
     threshold: float = 0.0
     """The neuron is silent where z ≤ threshold: 0 for ReLU, the start of the zero plateau for GELU and its kin."""
+    order: tuple[int, ...] | None = None
+    """Where the activation is laid out otherwise than z: axis k of one sample of it is axis order[k] of z."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 
 from nla.certificates.backward import tighten
 from nla.certificates.interval import Ranges, ranges
-from nla.certificates.methods import METHODS, Budget, Progress
+from nla.certificates.methods import METHODS, Method
 from nla.certificates.network import Network, Target
-from nla.certificates.ops.elementwise import Activate
-from nla.certificates.ops.joining import Product
-from nla.certificates.ops.pooling import MaxPool
+from nla.certificates.ops.base import Bent
+from nla.certificates.question import Budget, Question
 from nla.certificates.rounding import Floats
 from nla.certificates.sets import Box, Domain
 
 Report = Callable[[str, int, int], None]
+_NONE = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ def prove(
     methods: Sequence[str] = ("interval", "linear", "slopes"),
     budget: Budget | None = None,
     report: Report = lambda phase, done, total: None,
+    known: Ranges | None = None,
 ) -> dict[str, Bounds]:
     """Bounds by site, for the neurons that are asked about.
 
@@ -60,12 +61,13 @@ def prove(
         budget: the time for all; what is not done then keeps the bound reached.
         report: told the phase, and what is done of all in it: sites of a method, tensors being tightened, or, where the
             phase is a method and a site, places of that site.
+        known: the interval bounds, where they are known already; boxes of sites are narrowed by what is found.
 
     Raises:
         MissingExtraError: a method needs optional libraries.
     """
     limit = budget or Budget()
-    known = ranges(network, domains)
+    known = known or ranges(network, domains, limit.spent)
     targets = [target for target in network.targets if target.site in wanted]
     found: dict[str, Bounds] = {}
     tightened = False
@@ -78,57 +80,54 @@ def prove(
             known = tighten(network, known, tensors, stop=limit.spent, report=partial(report, "tightening"))
         for k, target in enumerate(targets):
             report(method.name, k, len(targets))
-            within = partial(report, f"{method.name} {target.site}")
-            if target.site in found and (found[target.site].certified.all() or limit.spent()):
+            before = found.get(target.site)
+            if before is not None and (before.certified.all() or limit.spent()):
                 continue
             if "linear" in methods[:turn] and not method.applies(network, known, target.pre):
                 continue
-            asked = wanted[target.site]
-            found[target.site] = _improved(network, known, target, asked, name, found, limit, within)
+            within = partial(report, f"{method.name} {target.site}")
+            asked = Question(network, known, target.pre, _NONE, target.threshold, limit, within)
+            start = before or _unbounded(network, target, wanted[target.site], name)
+            found[target.site] = start if target.pre in known.lost else _improved(asked, method, start)
     return found
+
+
+def _unbounded(
+    network: Network, target: Target, neurons: Sequence[int] | NDArray[np.int64], method: str
+) -> Bounds:
+    """Before anything is known."""
+    index = np.asarray(neurons, np.int64)
+    first = places(network, target, index)[:, 0]
+    return Bounds(target, index, np.full(len(index), np.inf), first, (method,) * len(index))
 
 
 def _worth_tightening(network: Network, targets: Sequence[Target]) -> list[str]:
     """Inputs of activations, products and pooling: where the width of a range decides how tight a line can be."""
     ops = network.before([target.pre for target in targets])
-    return [name for op in ops if isinstance(op, Activate | MaxPool | Product) for name in op.inputs]
+    return [name for op in ops if isinstance(op, Bent) for name in op.inputs]
 
 
-def _improved(
-    network: Network,
-    known: Ranges,
-    target: Target,
-    asked: Sequence[int] | NDArray[np.int64],
-    name: str,
-    found: Mapping[str, Bounds],
-    budget: Budget,
-    progress: Progress,
-) -> Bounds:
-    neurons = np.asarray(asked, np.int64)
-    held = places(network, target, neurons)  # [k, positions]
-    before = found.get(target.site)
-    upper = np.full(len(neurons), np.inf) if before is None else before.upper.copy()
-    at = held[:, 0].copy() if before is None else before.place.copy()
-    by = [name] * len(neurons) if before is None else list(before.method)
-    open_rows = np.flatnonzero(upper > target.threshold)
-    if not len(open_rows):
-        return Bounds(target, neurons, upper, at, tuple(by))
-    box = known.boxes[target.pre]
-    tried = held[open_rows].ravel()
-    tried = tried[box.hi.ravel()[tried] > target.threshold]
+def _improved(asked: Question, method: Method, before: Bounds) -> Bounds:
+    """The bounds of a site with what a method finds at the places of its neurons that are still open.
+
+    The box of z is narrowed with them: these bounds hold of z whoever asks, and the methods to come need no more there.
+    """
+    target, upper, at = before.target, before.upper.copy(), before.place.copy()
+    by = list(before.method)
+    rows = np.flatnonzero(~before.certified)
+    held = places(asked.network, target, before.neurons[rows])  # [rows, positions]
+    box = asked.known.boxes[target.pre]
+    open_places = np.zeros(box.hi.size, bool)
+    open_places[held] = True
+    tried = np.flatnonzero(open_places & (box.hi.ravel() > target.threshold))
     high = box.hi.copy()
-    high.ravel()[tried] = METHODS[name].bound(
-        network, known, target.pre, tried, target.threshold, budget, progress
-    )
-    known.boxes[target.pre] = box.meet(
-        Box(box.lo, high)
-    )  # for the methods to come: these places need no more
-    bound = known.boxes[target.pre].hi.ravel()[held[open_rows]]
-    worst = bound.argmax(axis=1)
-    for row, k, value in zip(open_rows, worst, bound.max(axis=1), strict=True):
-        if value < upper[row] or before is None:
-            upper[row], at[row], by[row] = value, held[row, k], name
-    return Bounds(target, neurons, upper, at, tuple(by))
+    high.ravel()[tried] = method.bound(replace(asked, places=tried))
+    narrowed = asked.known.boxes[target.pre] = box.meet(Box(box.lo, high))
+    least = narrowed.hi.ravel()
+    for row, flat, worst in zip(rows, held, least[held].argmax(axis=1), strict=True):
+        if (value := least[flat[worst]]) < upper[row]:
+            upper[row], at[row], by[row] = value, flat[worst], method.name
+    return Bounds(target, before.neurons, upper, at, tuple(by))
 
 
 def places(network: Network, target: Target, neurons: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -6,15 +6,18 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from decimal import ROUND_CEILING, Context, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nla.certificates.rounding import SINGLE, Floats
+from nla.certificates.domains import OBSERVED
+from nla.certificates.rounding import BRAIN, HALF, SINGLE, Floats
 
 SCHEMA = "nla/certificate/1"
+ARITHMETICS = {SINGLE: "float32", HALF: "float16", BRAIN: "bfloat16"}
+"""By unit roundoff."""
 CERTIFIED, REFUTED, UNDECIDED = VERDICTS = ("certified", "refuted", "undecided")
 _SHOWN_VALUES = 16
 """Witnesses of at most so many values stand in the document."""
@@ -70,6 +73,9 @@ class SiteCertificates:
     """-1: not kept."""
     reason: NDArray[np.str_]
     """Why undecided; '' elsewhere."""
+    radius: Floats
+    """Of a certified neuron of the first layer, over a hull: silent wherever every element is moved by at most so much
+    away from the hull of the data (L∞); NaN where it is not known."""
     assumes: tuple[str, ...] = ()
     """What the bounds take for granted beside the domain, sentences."""
     every_size: bool = False
@@ -169,11 +175,13 @@ class Certificates:
     @property
     def arithmetic(self) -> str:
         """The arithmetic for which the bounds leave room."""
-        return "float32" if self.unit <= SINGLE else "float16"
+        return ARITHMETICS.get(self.unit, "float32")
 
     @property
     def words(self) -> str:
         """The domain in words."""
+        if self.domain["kind"] == OBSERVED:
+            return _layers_in_words(self.domain["inputs"])
         return "; ".join(each["text"] for each in self.domain["inputs"]) or "any input"
 
     def about(self) -> dict[str, Any]:
@@ -201,6 +209,7 @@ class Certificates:
                     "threshold": site.threshold,
                     "method": str(site.method[k]) or None,
                     "inequality": site.inequality(k),
+                    "radius": _number(site.radius[k]),
                     "witness": None if seen is None else seen.found,
                     "z": None if seen is None else seen.z,
                     "a": None if seen is None else seen.a,
@@ -262,6 +271,8 @@ class Certificates:
             "method": str(site.method[k]) or None,
             "inequality": site.inequality(k),
         }
+        if not np.isnan(site.radius[k]):
+            row["radius"] = _number(site.radius[k])
         if seen is not None:
             row["witness"] = {
                 "found": seen.found,
@@ -331,6 +342,16 @@ class Certificates:
         )
 
 
+def _layers_in_words(read: Sequence[Mapping[str, Any]]) -> str:
+    """One sentence for what all layers read."""
+    first = read[0] if read else {}
+    wider = f", {first['margin']:g} wider on both sides" if first.get("margin") else ""
+    return (
+        "whatever keeps what each layer reads within the range of each element seen over "
+        f"{first.get('samples') or 0:,} samples{wider}"
+    )
+
+
 def rounded_up(bound: float) -> str:
     """Six digits, never below the bound itself.
 
@@ -345,7 +366,17 @@ def rounded_up(bound: float) -> str:
     )
 
 
-_NUMBERS = ("index", "bound", "z", "a", "sample", "row")
+def rounded_down(value: float) -> str:
+    """Three digits, never above the value.
+
+    >>> rounded_down(0.0619999), rounded_down(2.0)
+    ('0.0619', '2')
+    """
+    least = Decimal(float(value)).normalize(Context(prec=3, rounding=ROUND_FLOOR))
+    return f"{least:f}" if 1e-4 <= abs(least) < 10**9 else f"{least:g}"
+
+
+_NUMBERS = ("index", "bound", "z", "a", "sample", "row", "radius")
 _WORDS = ("verdict", "method", "found", "reason")
 
 
@@ -363,6 +394,7 @@ def site_of(
         "sample": np.full(asked, -1, np.int64),
         "row": np.full(asked, -1, np.int64),
         "reason": np.full(asked, ""),
+        "radius": np.full(asked, np.nan),
     }
     return SiteCertificates(
         **about,

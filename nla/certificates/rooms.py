@@ -60,12 +60,14 @@ def room(domain: Domain, data: Singles | None = None, *, whole: bool = False) ->
 
 def _up(x: Floats) -> Singles:
     """The smallest float32 at or above x."""
-    near = x.astype(np.float32)
+    with np.errstate(over="ignore"):
+        near = x.astype(np.float32)
     return np.where(near < x, np.nextafter(near, np.float32(np.inf)), near)
 
 
 def _down(x: Floats) -> Singles:
-    near = x.astype(np.float32)
+    with np.errstate(over="ignore"):
+        near = x.astype(np.float32)
     return np.where(near > x, np.nextafter(near, np.float32(-np.inf)), near)
 
 

@@ -47,10 +47,11 @@ def upper(
     if not chosen:
         return best
     open_rows = np.flatnonzero(best > enough)
-    for start in range(0, len(open_rows), _ROWS):
+    step = min(_ROWS, backward.at_once(network, tensor))
+    for start in range(0, len(open_rows), step):
         if stop():
             break
-        rows = open_rows[start : start + _ROWS]
+        rows = open_rows[start : start + step]
         best[rows] = _descend(network, known, tensor, A[rows], best[rows], chosen, rounds, enough, stop)
     return best
 
@@ -128,7 +129,8 @@ def _hopeless(earlier: list[Floats], enough: float) -> np.ndarray:
     if len(earlier) <= _LAST:
         return np.zeros(len(earlier[-1]), bool)
     now = earlier[-1]
-    return np.asarray(now - enough > _TIMES * (earlier[-1 - _LAST] - now))
+    with np.errstate(invalid="ignore"):  # rows without a bound
+        return np.asarray(now - enough > _TIMES * (earlier[-1 - _LAST] - now))
 
 
 @dataclass

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from nla.certificates import first_layer
 from nla.certificates.gradients import by_inputs, forward, single
-from nla.certificates.interval import ranges
+from nla.certificates.interval import Ranges, ranges
 from nla.certificates.network import Network, Target
+from nla.certificates.points import Points
 from nla.certificates.rooms import Room, Singles, room
 from nla.certificates.rounding import Floats
 from nla.certificates.sets import Domain, anywhere
@@ -30,8 +31,10 @@ _LEAKS = (0.02, 0.0, 0.1, 0.005)
 _MOMENTUM, _FIRST, _LAST = 0.75, (0.25, 0.25, 0.1, 0.5, 0.25), 0.0025
 """Steps shrink from a first share of the room's width, another each round, to the last."""
 _POOL = 4096
-_AT_ONCE = 1 << 24
-"""Elements of the largest tensor times rows that are held at once, and of a pool."""
+_AT_ONCE = 1 << 25
+"""Elements of all tensors times rows that are held at once."""
+_FOR_STARTS = 0.5
+"""Of what is kept, the inputs that wake nothing yet."""
 _ROWS = 1024
 _CLEAR = 1e-4
 """A neuron counts as woken for certain where z exceeds its threshold by this share of z's range over the pool."""
@@ -46,10 +49,17 @@ class Witnesses:
     target: Target
     neurons: NDArray[np.int64]
     """[k]"""
-    inputs: dict[str, Floats]
-    """[k, *shape] by input, float32 values inside the domain, as float64."""
+    points: Mapping[str, Singles]
+    """[points, *shape] by input, values inside the domain; several neurons, and sites, have one in common."""
+    point: NDArray[np.int64]
+    """[k] which of them; -1: none was found."""
     z: Floats
-    """[k] the largest z of the neuron at that input, in exact arithmetic of these float32 values (float64)."""
+    """[k] the largest z of the neuron there: where it is near the threshold, in exact arithmetic (float64)."""
+
+    @property
+    def inputs(self) -> dict[str, Floats]:
+        """[k, *shape] by input, as float64."""
+        return {name: value[self.point].astype(np.float64) for name, value in self.points.items()}
 
     @property
     def woken(self) -> NDArray[np.bool_]:
@@ -78,6 +88,7 @@ def search(
     rounds: int = ROUNDS,
     stop: Callable[[], bool] = lambda: False,
     report: Report = lambda phase, done, total: None,
+    known: Ranges | None = None,
 ) -> dict[str, Witnesses]:
     """For each neuron the input of the domain at which the search found the largest z.
 
@@ -92,6 +103,7 @@ def search(
         rounds: over all sites; ends early when all neurons are woken.
         stop: asked between steps.
         report: told ("witnesses", neurons woken, neurons) after each site of each round.
+        known: the interval bounds over the domains, where they are known already.
     """
     targets = [t for t in network.targets if t.site in wanted and why_not(network, t) is None]
     if not targets:
@@ -109,7 +121,7 @@ def search(
     }
     state = _Search(network, targets, wanted, rooms, np.random.default_rng(seed), stop)
     state.fill(starts or {})
-    state.closed_forms(domains)
+    state.closed_forms(domains, known)
     for turn in range(rounds):
         for target in targets:
             if state.open(target).size and not stop():
@@ -130,20 +142,53 @@ class _Found:
     """The best inputs of the neurons asked about at one site."""
 
     neurons: NDArray[np.int64]
-    points: dict[str, Singles]
+    kept: Points
     z: Singles
     clear: Singles
     """z above which a neuron is not tried again."""
+    at: NDArray[np.int64]
+    """Places in `kept`; -1: none."""
+
+    @property
+    def open(self) -> NDArray[np.bool_]:
+        """[k] neurons that are not woken for certain."""
+        return np.asarray(self.z <= self.clear)
 
     def take(self, z: Singles, points: Mapping[str, Singles]) -> None:
         """Better inputs among `points` [rows], whose z is [rows, all neurons of the site]."""
-        own = z[:, self.neurons]
+        own = np.where(np.isnan(z), -np.inf, z)[:, self.neurons]
         row = own.argmax(axis=0)
         value = own[row, np.arange(len(self.neurons))]
-        better = np.flatnonzero(value > self.z)
-        self.z[better] = value[better]
-        for name, held in self.points.items():
-            held[better] = points[name][row[better]]
+        better = value > self.z
+        wakes = better & self.open & (value > self.clear)
+        refused = self._put(np.flatnonzero(wakes), row, value, points, 1.0)
+        if len(refused) and len(refused) < wakes.sum():  # another's input may do
+            placed = np.setdiff1d(np.flatnonzero(wakes), refused)
+            best = own[row[placed]][:, refused].argmax(axis=0)
+            there = own[row[placed[best]], refused]
+            does = there > self.clear[refused]
+            who = refused[does]
+            self.kept.join(self.at[who], self.at[placed[best[does]]])
+            self.at[who], self.z[who] = self.at[placed[best[does]]], there[does]
+        self._put(np.flatnonzero(better & ~wakes), row, value, points, _FOR_STARTS)
+
+    def _put(
+        self,
+        who: NDArray[np.int64],
+        row: NDArray[np.int64],
+        value: Singles,
+        points: Mapping[str, Singles],
+        share: float,
+    ) -> NDArray[np.int64]:
+        """Give these neurons their rows of `points`; those for whom there was no room."""
+        now = self.kept.exchange(self.at[who], points, row[who], share)
+        some = who[now >= 0]
+        self.at[some], self.z[some] = now[now >= 0], value[some]
+        return np.asarray(who[now < 0])
+
+    def held(self, rows: NDArray[np.int64]) -> dict[str, Singles]:
+        """The inputs of these neurons; where there is none, whatever is kept first."""
+        return {name: value[np.maximum(self.at[rows], 0)] for name, value in self.kept.values.items()}
 
 
 @dataclass
@@ -160,14 +205,15 @@ class _Search:
     def __post_init__(self) -> None:
         self._exact, self.network = self.network, single(self.network)
         ops = self.network.before([target.pre for target in self.targets])
-        largest = max([_size(self.network, name) for name in (*self.rooms, *(op.output for op in ops))])
-        self.rows = int(np.clip(_AT_ONCE // largest, 1, _ROWS))
-        self.most = int(np.clip(8 * _AT_ONCE // largest, 64, _POOL))
+        each = sum(_size(self.network, name) for name in (*self.rooms, *(op.output for op in ops)))
+        self.rows = int(np.clip(_AT_ONCE // each, 1, _ROWS))
+        self.most = int(np.clip(8 * _AT_ONCE // each, 64, _POOL))
+        kept = Points({name: self.network.inputs[name] for name in self.rooms})
         for target in self.targets:
             neurons = np.asarray(self.wanted[target.site], np.int64)
-            points = {name: self._zeros(name, len(neurons)) for name in self.rooms}
             z = np.full(len(neurons), -np.inf, np.float32)
-            self.found[target.site] = _Found(neurons, points, z, np.full_like(z, target.threshold))
+            at = np.full(len(neurons), -1)
+            self.found[target.site] = _Found(neurons, kept, z, np.full_like(z, target.threshold), at)
 
     def _zeros(self, name: str, rows: int) -> Singles:
         return np.zeros((rows, *self.network.inputs[name]), np.float32)
@@ -176,14 +222,13 @@ class _Search:
 
     def open(self, target: Target) -> NDArray[np.int64]:
         """Rows of the site's neurons that are not woken for certain."""
-        found = self.found[target.site]
-        return np.flatnonzero(found.z <= found.clear)
+        return np.flatnonzero(self.found[target.site].open)
 
     def asked(self) -> int:
         return sum(len(found.neurons) for found in self.found.values())
 
     def done(self) -> int:
-        return sum(int((found.z > found.clear).sum()) for found in self.found.values())
+        return sum(int((~found.open).sum()) for found in self.found.values())
 
     # --- trying
 
@@ -222,18 +267,19 @@ class _Search:
                 high[target.site] = np.maximum(high.get(target.site, most), most)
         return low, high
 
-    def closed_forms(self, domains: Mapping[str, Domain]) -> None:
+    def closed_forms(self, domains: Mapping[str, Domain], known: Ranges | None) -> None:
         """The best input of a box, at the position where its bound is largest, for sites linear in the inputs."""
-        known = None
         for target in self.targets:
             rows = self.open(target)
-            if not len(rows) or not first_layer.is_linear(self.network, target):
+            if self.stop() or not len(rows) or not first_layer.is_linear(self.network, target):
                 continue
-            known = known or ranges(self._exact, _every(self._exact, domains))
+            known = known or ranges(self._exact, _every(self._exact, domains), self.stop)
             high = np.moveaxis(known.boxes[target.pre].hi, target.axis, 0)
             neurons = self.found[target.site].neurons[rows]
             place = high.reshape(len(high), -1)[neurons].argmax(axis=1)
             for start in range(0, len(rows), self.rows):
+                if self.stop():
+                    break
                 some = slice(start, start + self.rows)
                 A = self._units(target, neurons[some], place[some])
                 gradient = by_inputs(self.network, {}, target.pre, A)
@@ -254,6 +300,8 @@ class _Search:
             often = 1 if len(rows) > self.rows // 8 or turn == 0 else 6
             rows = np.repeat(rows, often)
             for start in range(0, len(rows), self.rows):
+                if self.stop():
+                    break
                 some = rows[start : start + self.rows]
                 ended = self._climb(target, some, self._from(target, some, turn), leak, turn)
                 self._tried(ended)
@@ -261,7 +309,7 @@ class _Search:
     def _from(self, target: Target, rows: NDArray[np.int64], turn: int) -> dict[str, Singles]:
         """Where to start: the best so far; the best of a part of the pool; the best shaken; one that woke another."""
         found = self.found[target.site]
-        best = {name: held[rows] for name, held in found.points.items()}
+        best = found.held(rows)
         way = turn % 4
         if way == 0:
             return best
@@ -270,10 +318,8 @@ class _Search:
             part = self.rng.permutation(size)[: min(128, self.rows)]
             others = self.found[self.targets[int(self.rng.integers(0, len(self.targets)))].site]
             also = self.rng.integers(0, len(others.neurons), min(32, self.rows))
-            some = {
-                name: np.concatenate([value[part], others.points[name][also]])
-                for name, value in self.pool.items()
-            }
+            woken = others.held(also)
+            some = {name: np.concatenate([value[part], woken[name]]) for name, value in self.pool.items()}
             z = _over_positions(forward(self.network, some, [target.pre])[target.pre], target)
             order = np.argsort(-z[:, found.neurons[rows]], axis=0)
             rank = self.rng.integers(0, min(8, len(part)), len(rows))
@@ -287,7 +333,7 @@ class _Search:
             return made
         others = self.found[self.targets[int(self.rng.integers(0, len(self.targets)))].site]
         at = self.rng.integers(0, len(others.neurons), len(rows))
-        return {name: held[at] for name, held in others.points.items()}
+        return others.held(at)
 
     def _climb(
         self, target: Target, rows: NDArray[np.int64], point: dict[str, Singles], leak: float, turn: int
@@ -302,7 +348,7 @@ class _Search:
             z = np.moveaxis(values[target.pre], target.axis + 1, 1)
             z = z.reshape(*z.shape[:2], -1)
             found.take(z.max(axis=2), point)
-            if self.stop() or not (found.z[rows] <= found.clear[rows]).any():
+            if self.stop() or not found.open[rows].any():
                 break
             place = z[np.arange(len(rows)), neurons].argmax(axis=1)
             A = self._units(target, neurons, place)
@@ -323,16 +369,20 @@ class _Search:
         return np.moveaxis(A, 1, target.axis + 1)
 
     def result(self, target: Target) -> Witnesses:
-        """The best inputs, and their z in float64."""
+        """The best inputs, and their z; that of the neurons that are not woken for certain in float64."""
         found = self.found[target.site]
-        inputs = {name: held.astype(np.float64) for name, held in found.points.items()}
-        z = np.full(len(found.neurons), -np.inf)
-        for start in range(0, len(z), self.rows):
-            rows = np.arange(start, min(start + self.rows, len(z)))
-            some = {name: value[rows] for name, value in inputs.items()}
+        z = found.z.astype(np.float64)
+        near = np.flatnonzero(
+            found.open & (found.z > target.threshold - np.abs(found.clear - target.threshold))
+        )
+        for start in range(0, len(near), self.rows):
+            if self.stop():
+                break
+            rows = near[start : start + self.rows]
+            some = {name: value.astype(np.float64) for name, value in found.held(rows).items()}
             made = self._exact.forward(some, [target.pre])[target.pre]
             z[rows] = _over_positions(made, target)[np.arange(len(rows)), found.neurons[rows]]
-        return Witnesses(target, found.neurons, inputs, z)
+        return Witnesses(target, found.neurons, found.kept.values, found.at, z)
 
 
 def _size(network: Network, name: str) -> int:

@@ -33,8 +33,7 @@ def wanted(
     known = {each.name: each for each in opened.sites}
     for name in (*sites, *(recorded or ())):
         if name not in known:
-            near = get_close_matches(name, list(known), 3, 0.4) or list(known)[:5]
-            raise UsageError(f"no site {printable(name)!r}; there are {', '.join(map(printable, near))}")
+            raise UsageError(_unknown(name, list(known)))
     if neurons and len(sites) != 1:
         raise UsageError("--neuron says which neuron of one site: name the site with --site")
     found = {}
@@ -45,6 +44,13 @@ def wanted(
         if len(chosen):
             found[name] = chosen
     return found
+
+
+def _unknown(name: str, known: Sequence[str]) -> str:
+    near = get_close_matches(name, known, 3, 0.4)
+    more = f" and {len(known) - 5:,} more" if not near and len(known) > 5 else ""
+    hint = "did you mean" if near else "there are"
+    return f"no site {printable(name)!r}; {hint} {', '.join(map(printable, near or known[:5]))}{more}"
 
 
 def _chosen(site: Site, neurons: Sequence[int], recorded: Sequence[int] | None) -> NDArray[np.int64]:

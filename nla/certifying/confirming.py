@@ -33,10 +33,14 @@ class Seen:
 class Confirming:
     """A session that gives z and a of every target for one sample."""
 
-    def __init__(self, opened: Opened, targets: Sequence[Target], *, verbose: bool = False) -> None:
+    def __init__(
+        self, opened: Opened, targets: Sequence[Target], *, beside: Sequence[str] = (), verbose: bool = False
+    ) -> None:
+        """`beside`: further tensors whose values are wanted."""
         self._network, self._targets = opened.network, tuple(targets)
         self._opened = opened
-        self._names = list(dict.fromkeys(name for each in targets for name in (each.pre, each.site)))
+        asked = [*(name for each in targets for name in (each.pre, each.site)), *beside]
+        self._names = [name for name in dict.fromkeys(asked) if name not in opened.network.inputs]
         model = Model(
             opened.prepared.model,
             opened.prepared.inputs,
@@ -70,12 +74,22 @@ class Confirming:
 
     def run(self, feeds: Feeds) -> dict[str, Seen]:
         """By site, what this input does. Raises ModelError, DataError: the model does not run on it."""
-        values = dict(zip(self._names, self._session.run(self._names, {**self._fixed, **feeds}), strict=True))
+        return self.seen(self.values(feeds))
+
+    def values(self, feeds: Feeds) -> dict[str, Array]:
+        """By tensor, what this input makes of it; the inputs themselves too. Raises ModelError, DataError."""
+        fed = {**self._fixed, **feeds}
+        return {**fed, **dict(zip(self._names, self._session.run(self._names, fed), strict=True))}
+
+    def seen(self, values: Mapping[str, Array]) -> dict[str, Seen]:
+        """By site, what these values of z and a say."""
         return {each.site: _seen(self._network, each, values) for each in self._targets}
 
 
 def _seen(network: Network, target: Target, values: Mapping[str, Array]) -> Seen:
-    z, a = (_by_neuron(network, target, values[name]) for name in (target.pre, target.site))
+    shape, order = network.shapes[target.pre], target.order or range(len(network.shapes[target.pre]))
+    laid = values[target.site].reshape([shape[axis] for axis in order]).transpose(np.argsort(order))
+    z, a = (_by_neuron(network, target, value) for value in (values[target.pre], laid))
     at = np.where(np.isnan(z), -np.inf, z).argmax(axis=1)[:, None]
     largest, there = (np.take_along_axis(each, at, axis=1)[:, 0] for each in (z, a))
     awake = largest > target.threshold

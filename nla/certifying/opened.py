@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+
+import numpy as np
 
 from nla.calibration import Calibration, open_calibration
+from nla.certificates.domains import OBSERVED
+from nla.certificates.layers import layer
 from nla.certificates.network import Network
 from nla.checkpoint.onnx_file import OnnxCheckpoint
 from nla.errors import ModelError, UsageError, one_line, printable
@@ -41,6 +45,10 @@ class Opened:
     every_size: frozenset[str] = frozenset()
     """Sites of which what is proved without a domain holds at every size of the inputs: positions lie alike and apart
     before them."""
+    declared: tuple[Input, ...] = ()
+    """The inputs that take data, as the model declares them."""
+    constants: Mapping[str, Given] = field(default_factory=dict)
+    """Values of the inputs that do not."""
 
 
 def opened(arguments: Arguments, arrays: Arrays, report: Report) -> Opened:
@@ -54,20 +62,22 @@ def opened(arguments: Arguments, arrays: Arrays, report: Report) -> Opened:
     first = prepare(checkpoint, constants)
     data = _data(arguments, arrays, checkpoint, first, report)
     free = tuple(each.name for each in first.inputs if _free(each))
-    sized = {*arguments["sizes"], *({} if data is None else data.shapes)}
+    of_data = {} if data is None else _shapes_of(data)
+    sized = {*arguments["sizes"], *of_data}
     anywhere = arguments["domain"] in (None, ANY) and not arguments["box"] and arguments["ranges"] is None
     alike = anywhere and not sized.issuperset(free) and all(each.shape is not None for each in first.inputs)
-    shapes = (
-        of_length(first.inputs, 1)
-        if alike
-        else _shapes(first.inputs, arguments["sizes"], {} if data is None else data.shapes)
-    )
+    shapes = of_length(first.inputs, 1) if alike else _shapes(first.inputs, arguments["sizes"], of_data)
     report({"phase": "looking for sites"})
-    prepared, sites, network = _lowered(checkpoint, constants, first, shapes, report)
+    local = arguments["domain"] == OBSERVED
+    prepared, sites, network = _lowered(checkpoint, constants, first, shapes, report, beyond=local)
     every = _every_size(checkpoint, constants, first, network, report) if free and anywhere else frozenset()
     if alike:
         network = _without_sized(network, every, next(each for each in first.inputs if _free(each)))
-    return Opened(checkpoint, prepared, shapes, free, sites, network, data, every)
+    if local:
+        network = _with_layers(network, prepared)
+    return Opened(
+        checkpoint, prepared, shapes, free, sites, network, data, every, first.inputs, dict(constants or {})
+    )
 
 
 def _lowered(
@@ -76,6 +86,8 @@ def _lowered(
     first: Prepared,
     shapes: Shapes,
     report: Report,
+    *,
+    beyond: bool = False,
 ) -> tuple[Prepared, tuple[Site, ...], Network]:
     fed = {name: feed.of(1).shape for name, feed in first.constant_feeds.items()}
     prepared = prepare(checkpoint, constants, {**shapes, **fed})
@@ -87,7 +99,11 @@ def _lowered(
             "no layer of neurons with an activation was found; `nla sites` lists what was not understood"
         )
     report({"phase": "lowering the graph"})
-    return prepared, sites, lower(prepared.model.graph, walk, sites)
+    return (
+        prepared,
+        sites,
+        lower(prepared.model.graph, walk, sites, beyond=beyond, alone=_alone(first.inputs)),
+    )
 
 
 def _every_size(
@@ -121,6 +137,24 @@ def _without_sized(network: Network, every: frozenset[str], declared: Input) -> 
     return replace(network, targets=left, reasons={**network.reasons, **reasons})
 
 
+def _with_layers(network: Network, prepared: Prepared) -> Network:
+    """The network without sites whose layer is not known: no sound rule lies before z, or integers are multiplied."""
+    makers = {output.name: node for node in prepared.model.graph for output in node.outputs}
+    lost = {}
+    for target in network.targets:
+        found = layer(network, target)
+        read = [makers[name] for name in (found.inputs if found else ()) if name in makers]
+        rounding = next((node for node in read if "quantize" in node.op_type.lower()), None)
+        if found is None:
+            lost[target.site] = "no operator with a sound rule lies before its z"
+        elif rounding is not None:
+            lost[target.site] = (
+                f"its layer reads what {rounding.op_type} makes: quantised arithmetic has no sound rule"
+            )
+    left = tuple(each for each in network.targets if each.site not in lost)
+    return replace(network, targets=left, reasons={**network.reasons, **lost})
+
+
 def _same_checkpoint(digest: str, expected: str | None) -> None:
     if expected is not None and digest != expected:
         raise UsageError(
@@ -137,6 +171,18 @@ def _data(
         return None
     report({"phase": "reading the data"})
     return open_calibration(given, prepared.inputs, options_given(arguments, arrays, checkpoint))
+
+
+def _shapes_of(data: Calibration) -> dict[str, tuple[int | None, ...]]:
+    """By input, the sizes that every sample has; of an input derived from another (a mask), those of the first."""
+    first = data.feeds(np.zeros(1, np.int64))
+    derived = {name: value.shape for name, value in first.items() if name not in data.shapes}
+    return {**data.shapes, **derived}
+
+
+def _alone(inputs: Sequence[Input]) -> bool:
+    """Whether the model takes one sample a run."""
+    return all(each.shape is not None and each.shape[:1] in ((), (1,)) for each in inputs)
 
 
 def _free(declared: Input) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,12 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nla.certificates import domains, witnesses
+from nla.certificates.interval import Ranges
 from nla.certificates.network import Target
+from nla.certificates.rooms import room
 from nla.certificates.sets import Box
+from nla.certificates.witnesses import Witnesses
+from nla.certifying.climbing import Climbing, Point
 from nla.certifying.confirming import Confirming, Seen
 from nla.certifying.opened import Opened
 from nla.certifying.stating import Domains
 from nla.errors import DataError, ModelError
+from nla.graph.lookups import lookups
 
 Array = NDArray[Any]
 Stop = Callable[[], bool]
@@ -23,10 +29,16 @@ Progress = Callable[[str, int, int], None]
 Open = dict[str, NDArray[np.int64]]
 """By site, the neurons that nothing has decided yet."""
 
+_NOBODY = np.zeros(0, np.int64)
 _SAMPLES, _RANDOM = 512, 64
+_CLIMBS = 3
+"""Starts of each neuron's ascent in the model itself."""
 _REACH = 8.0
 """An open end of a range counts as this for the search; z of a domain without ends is searched between them."""
 _KEPT_BYTES = 1 << 28
+_STARTS_BYTES = 1 << 27
+_GRACE = 1.0
+"""Seconds for which witnesses that were found are still run when the budget is spent."""
 
 
 @dataclass
@@ -93,29 +105,51 @@ class Search:
     seed: int
     stop: Stop
     progress: Progress
+    over: Stop
+    """Whether the whole budget is spent."""
     starts: dict[str, list[Array]] = field(default_factory=dict)
-    """By input, samples to begin with."""
+    """By input, samples to begin with, float32."""
+    _climbs: dict[str, Climbing | None] = field(default_factory=dict)
 
     def sample(self, asked: Open, left: Open, refuted: Refuted) -> None:
-        """Run data and random inputs; `left` of those `asked` are not certified. What is certified is watched too."""
+        """Run data and random inputs, one of each at least, until all of `left` are seen awake; all that are `asked`
+        about are watched."""
         for steps in (self._data, self._random):
-            for point, feeds, found, sample in steps():
-                if self.stop() or not refuted.left(left):
-                    return
+            for number, (point, feeds, found, sample) in enumerate(steps()):
+                if (number and self.stop()) or not refuted.left(left):
+                    break
                 self._try(asked, refuted, feeds, found, sample)
-                for name, value in point.items():
+                size = sum(value.nbytes for value in point.values()) * (
+                    1 + min(map(len, self.starts.values()), default=0)
+                )
+                for name, value in point.items() if size <= _STARTS_BYTES else ():
                     self.starts.setdefault(name, []).append(value)
+
+    def _inside(self, feeds: Mapping[str, Array]) -> bool:
+        """Whether the values that are fed lie in the ranges of the domain."""
+        for name, value in feeds.items():
+            if name in self.domain.sets:
+                box = self.domain.sets[name].box
+                x = np.asarray(value, np.float64).reshape(box.shape)
+                if not ((box.lo <= x) & (x <= box.hi)).all():
+                    return False
+        return True
 
     def _try(
         self, asked: Open, refuted: Refuted, feeds: Mapping[str, Array], found: str, sample: int = -1
-    ) -> None:
+    ) -> Mapping[str, Array] | None:
+        """What the model makes of an input, and whom it wakes; None where the model does not take it, or no number of
+        its type lies in the domain there."""
+        if found != "data" and not self._inside(feeds):
+            return None
         try:
-            seen = self.confirm.run(feeds)
+            values = self.confirm.values(feeds)
         except (ModelError, DataError):
             if found == "data":
                 raise
-            return  # an index beyond a table: an input of the domain that the model does not take
-        refuted.take(seen, asked, feeds, found, sample)
+            return None  # an index beyond a table: an input of the domain that the model does not take
+        refuted.take(self.confirm.seen(values), asked, feeds, found, sample)
+        return values
 
     def _data(self) -> Iterator[tuple[dict[str, Array], dict[str, Array], str, int]]:
         data = self.opened.data
@@ -127,44 +161,43 @@ class Search:
             feeds = {name: value for name, value in data.feeds(np.array([number])).items() if name in names}
             if all(list(value.shape) == self.opened.shapes[name] for name, value in feeds.items()):
                 point = {
-                    name: np.asarray(value, np.float64).reshape(shapes[name])
+                    name: np.asarray(value, np.float32).reshape(shapes[name])
                     for name, value in feeds.items()
                     if name in shapes and value.dtype.kind == "f"
                 }
                 yield point, feeds, "data", int(data.indices[number])
 
     def _random(self) -> Iterator[tuple[dict[str, Array], dict[str, Array], str, int]]:
-        """Corners and points inside the ranges; integer inputs are zero or one, which every vocabulary has."""
+        """Corners and points inside the ranges."""
         if self.domain.kind == domains.HULL:
             return
         rng = np.random.default_rng(self.seed)
         boxes = self._boxes(self.confirm.inputs)
-        if boxes is None:
-            return
-        for number in range(_RANDOM):
-            point = {}
-            for name, box in boxes.items():
-                corner = rng.random(box.shape) < rng.random()
-                inside = box.lo + (box.hi - box.lo) * rng.random(box.shape)
-                drawn = np.where(corner, box.hi, box.lo) if number % 2 else inside
-                point[name] = _single(drawn, box)
+        for number in range(_RANDOM if boxes is not None else 0):
+            point = _drawn(boxes or {}, rng, corners=bool(number % 2))
             yield {}, self.confirm.feeds(point), "random", -1
 
     def _boxes(self, names: tuple[str, ...]) -> dict[str, Box] | None:
-        """Finite ranges inside the domain of these inputs; None where one of them is not a number of known size."""
+        """Finite ranges inside the domain of these inputs; None where one of them is not a number of known size.
+
+        Tokens are those that the model has rows for; other integers are zero or one where nobody says.
+        """
         found = {}
+        tokens: dict[str, int] = {}
+        for each in lookups(self.opened.prepared.model.graph):
+            tokens[each.input] = min(len(each.table), tokens.get(each.input, len(each.table)))
         for name in names:
             if name not in self.domain.sets:
                 return None
             box = self.domain.sets[name].box
             integer = not _floating(self.confirm.types[name])
-            low, high = (0.0, 1.0) if integer else (-_REACH, _REACH)
+            low, high = (0.0, float(tokens.get(name, 2) - 1)) if integer else (-_REACH, _REACH)
             lo = np.where(np.isfinite(box.lo), box.lo, np.minimum(low, box.hi - 1))
             hi = np.where(np.isfinite(box.hi), box.hi, np.maximum(high, lo + 1 if not integer else lo))
-            found[name] = Box(lo, hi)
+            found[name] = Box(lo, np.maximum(np.minimum(hi, high), lo) if name in tokens else hi)
         return found
 
-    def ascend(self, asked: Open, left: Open, refuted: Refuted) -> None:
+    def ascend(self, asked: Open, left: Open, refuted: Refuted, known: Ranges) -> None:
         """Gradient ascent of z; what it finds is run."""
         if self.stop() or not refuted.left(left):
             return
@@ -177,16 +210,76 @@ class Search:
             seed=self.seed,
             stop=self.stop,
             report=lambda phase, done, total: self.progress("searching for witnesses", done, total),
+            known=known,
         )
-        for found in made.values():
-            for k in np.argsort(-found.z, kind="stable"):
-                place = (found.target.site, int(found.neurons[k]))
-                if not found.woken[k] or place in refuted.found:
-                    continue
-                feeds = self.confirm.feeds({name: value[k] for name, value in found.inputs.items()})
-                self._try(asked, refuted, feeds, "ascent")
-                if place not in refuted.found:
-                    refuted.unconfirmed[place] = float(found.z[k])
+        self._confirmed(made, asked, refuted)
+        self._climb(asked, left, refuted)
+
+    def _climb(self, asked: Open, left: Open, refuted: Refuted) -> None:
+        """Ascent in the model itself, of the sites that the network does not reach from its inputs."""
+        boxes = self._boxes(self.confirm.inputs) if self.domain.kind != domains.HULL else None
+        behind = [t for t in self.targets.values() if witnesses.why_not(self.opened.network, t) is not None]
+        rng = np.random.default_rng(self.seed)
+        for _ in range(_CLIMBS if boxes else 0):
+            for target in behind:
+                site = target.site
+                for k in refuted.left({site: left.get(site, _NOBODY)}).get(site, _NOBODY):
+                    if self.stop() or (climbing := self._climbing(target, boxes or {})) is None:
+                        break
+                    self._climb_one(climbing, target, int(k), _drawn(boxes or {}, rng), asked, refuted)
+
+    def _climb_one(
+        self, climbing: Climbing, target: Target, neuron: int, start: Point, asked: Open, refuted: Refuted
+    ) -> None:
+        self.progress("searching in the model", len(refuted.found), sum(map(len, asked.values())))
+
+        def tried(point: Point) -> Mapping[str, Array] | None:
+            return self._try(asked, refuted, self.confirm.feeds(point), "ascent")
+
+        def done() -> bool:
+            return self.stop() or (target.site, neuron) in refuted.found
+
+        climbing.climb(neuron, start, tried, done)
+
+    def _climbing(self, target: Target, boxes: Mapping[str, Box]) -> Climbing | None:
+        """The gradient of a site; None where there is none."""
+        if target.site not in self._climbs:
+            rooms = {name: room(box) for name, box in boxes.items() if _floating(self.confirm.types[name])}
+            try:
+                made = Climbing(self.opened, self.confirm, target, rooms)
+            except ModelError:
+                made = None
+            self._climbs[target.site] = made
+        return self._climbs[target.site]
+
+    def _confirmed(self, made: Mapping[str, Witnesses], asked: Open, refuted: Refuted) -> None:
+        """Run what ascent found, first the inputs that wake most; at most a little longer than there is time."""
+        begun = time.monotonic()
+        wakes: dict[int, list[tuple[tuple[str, int], float]]] = {}
+        for site, found in made.items():
+            for k in np.flatnonzero(found.woken):
+                place = (site, int(found.neurons[k]))
+                wakes.setdefault(int(found.point[k]), []).append((place, float(found.z[k])))
+        points = next(iter(made.values())).points if made else {}
+        for row in sorted(wakes, key=lambda row: -len(wakes[row])):
+            left = [(place, z) for place, z in wakes[row] if place not in refuted.found]
+            if not left:
+                continue
+            if self.over() and time.monotonic() - begun > _GRACE:
+                return
+            feeds = self.confirm.feeds({name: value[row] for name, value in points.items()})
+            self._try(asked, refuted, feeds, "ascent")
+            refuted.unconfirmed.update({place: z for place, z in left if place not in refuted.found})
+
+
+def _drawn(boxes: Mapping[str, Box], rng: np.random.Generator, *, corners: bool = False) -> Point:
+    """A point inside the ranges; with `corners` most of its elements lie at one end or the other."""
+    point = {}
+    for name, box in boxes.items():
+        upper = rng.random(box.shape) < rng.random()
+        inside = box.lo + (box.hi - box.lo) * rng.random(box.shape)
+        point[name] = _single(np.where(upper, box.hi, box.lo) if corners else inside, box)
+    return point
 
 
 def _floating(kind: str) -> bool:
@@ -195,7 +288,8 @@ def _floating(kind: str) -> bool:
 
 def _single(x: Array, box: Box) -> Array:
     """The nearest float32 values inside the box, as float64."""
-    near = x.astype(np.float32)
+    with np.errstate(over="ignore"):
+        near = x.astype(np.float32)
     up, down = (np.nextafter(near, np.float32(end)).astype(np.float64) for end in (np.inf, -np.inf))
     value = near.astype(np.float64)
     return np.where(value < box.lo, up, np.where(value > box.hi, down, value))

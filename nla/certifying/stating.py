@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +15,24 @@ from nla.certificates import domain_files, domains
 from nla.certificates.domains import Stated
 from nla.certificates.interval import ranges
 from nla.certificates.network import Network, Target
-from nla.certificates.sets import Domain
+from nla.certificates.sets import Domain, Hull
 from nla.certifying.opened import ANY, Opened
 from nla.errors import UsageError, printable
 
 _BLOCK = 256
 _MOST_POINTS = 1 << 27
 """Values that the points of a hull may hold."""
-_ASSUMES = {
+ASSUMES = {
     ANY: "any input: what is proved follows from the weights and from normalisation alone",
     domains.BOX: "every input within the ranges given",
     domains.FILE: "every input within the ranges of the file",
     domains.DATA: "every input within the range of each element over the data, seen or not",
     domains.HULL: "every input in the convex hull of the data, seen or not",
     domains.NON_NEGATIVE: "every input without negative elements, of any size",
+    domains.OBSERVED: "every input that keeps what the layer of each site reads within the range of each element over "
+    "the data; which inputs do, shows only when they are run",
 }
+_OF_DATA = (domains.DATA, domains.HULL, domains.OBSERVED)
 Progress = Callable[[str, int, int], None]
 
 
@@ -38,14 +41,33 @@ class Domains:
     """What was stated, and what that makes of every input of the network."""
 
     kind: str
+    assumes: str
+    """In words."""
     stated: Mapping[str, Stated]
+    """By tensor: by input or, where it is observed, by what layers read."""
     sets: Mapping[str, Domain]
+    """For each input of the network, or of the layers."""
+    layers: Mapping[str, Network] = field(default_factory=dict)
+    """By site, where its domain is of what its layer reads: the network from there to z."""
+
+    def network(self, whole: Network, site: str) -> Network:
+        """The network that the proofs about a site are made on."""
+        return self.layers.get(site, whole)
+
+    def points(self) -> dict[str, NDArray[np.float64]]:
+        """[points, *shape] by input where the domain is the hull of data; an input of one value is one point."""
+        found = {
+            name: each.points if isinstance(each, Hull) else each.box.lo[None]
+            for name, each in self.sets.items()
+            if isinstance(each, Hull) or np.array_equal(each.box.lo, each.box.hi)
+        }
+        return found if any(isinstance(each, Hull) for each in self.sets.values()) else {}
 
     def plain(self) -> dict[str, Any]:
         """For the document."""
         return {
             "kind": self.kind,
-            "assumes": _ASSUMES[self.kind],
+            "assumes": self.assumes,
             "inputs": [each.plain() for each in self.stated.values()],
         }
 
@@ -74,6 +96,12 @@ def stated(
         found = {name: domains.non_negative(name, shape) for name, shape in shapes.items()}
     else:
         found = _of_data(opened, kind, shapes, arguments["margin"], progress)
+    if kind in (domains.BOX, domains.FILE):
+        kinds = {each.name: each.dtype for each in opened.prepared.inputs}
+        found = {name: domains.as_read(each, kinds.get(name, "")) for name, each in found.items()}
+        for name, each in found.items():
+            if kinds.get(name, "").startswith(("int", "uint", "bool")):
+                domains.check_whole(each)
     if opened.data is not None and kind in (domains.BOX, domains.FILE, domains.NON_NEGATIVE):
         for first, name, values in _batches(opened.data, found, progress):
             domains.check_covers(found[name], values, first)
@@ -82,7 +110,7 @@ def stated(
         for name, feed in opened.prepared.constant_feeds.items()
         if name in opened.network.inputs
     }
-    return Domains(kind, found, domains.completed(opened.network, {**found, **fixed}))
+    return Domains(kind, ASSUMES[kind], found, domains.completed(opened.network, {**found, **fixed}))
 
 
 def _kind(opened: Opened, targets: Sequence[Target], arguments: Mapping[str, Any]) -> str:
@@ -101,19 +129,25 @@ def _kind(opened: Opened, targets: Sequence[Target], arguments: Mapping[str, Any
             f"for which inputs? {printable(open_site)} is not bounded by normalisation: give --domain box with "
             "--box 0:1, --domain data with --data, --domain non-negative, or --domain any"
         )
-    for option, there, needs in (("--box", box, domains.BOX), ("--ranges", file, domains.FILE)):
-        if there != (kind == needs):
-            raise UsageError(
-                f"--domain {kind} takes no {option}: leave one of them out"
-                if there
-                else f"--domain {kind} needs {option}"
-                + (", such as --box 0:1" if box is False and kind == needs and needs == domains.BOX else "")
-            )
-    if kind in (domains.DATA, domains.HULL) and not data:
-        raise UsageError(f"--domain {kind} is taken from data: give --data")
-    if arguments["margin"] and kind not in (domains.DATA, domains.HULL):
-        raise UsageError(f"--margin widens what data cover: it is for --domain data and hull, not {kind}")
+    check_given(kind, arguments, has_data=data)
     return kind
+
+
+def check_given(kind: str, arguments: Mapping[str, Any], *, has_data: bool) -> None:
+    """Make sure that what was given beside a kind of domain belongs to it. Raises UsageError."""
+    box, file = bool(arguments["box"]), arguments["ranges"] is not None
+    for option, there, needs in (("--box", box, domains.BOX), ("--ranges", file, domains.FILE)):
+        if there and kind != needs:
+            raise UsageError(f"--domain {kind} takes no {option}: leave one of them out")
+        if kind == needs and not there:
+            example = ", such as --box 0:1" if needs == domains.BOX else ""
+            raise UsageError(f"--domain {kind} needs {option}{example}")
+    if kind in _OF_DATA and not has_data:
+        raise UsageError(f"--domain {kind} is taken from data: give --data")
+    if arguments["margin"] and kind not in _OF_DATA:
+        raise UsageError(
+            f"--margin widens what data cover: it is for --domain {', '.join(_OF_DATA)}, not {kind}"
+        )
 
 
 def unbounded(network: Network, targets: Sequence[Target]) -> str | None:

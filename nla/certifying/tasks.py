@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nla.certificates import first_layer
 from nla.certificates.assumptions import assumptions
-from nla.certificates.methods import Budget
-from nla.certificates.network import Target
+from nla.certificates.domains import OBSERVED
+from nla.certificates.interval import Ranges, ranges
+from nla.certificates.network import Network, Target
 from nla.certificates.proving import Bounds, prove
+from nla.certificates.question import Budget
 from nla.certificates.results import (
     CERTIFIED,
     REFUTED,
@@ -22,8 +26,11 @@ from nla.certificates.results import (
     Undecidable,
     site_of,
 )
+from nla.certificates.thresholds import plateau
 from nla.certifying import asking
+from nla.certifying.agreeing import agreeing
 from nla.certifying.confirming import Confirming
+from nla.certifying.observing import bounds_of, observed
 from nla.certifying.opened import ANY, Opened, opened
 from nla.certifying.refuting import Open, Refuted, Search
 from nla.certifying.stating import Domains, stated
@@ -31,10 +38,11 @@ from nla.replay.blame import names_files
 from nla.replay.tasks import Arguments, Arrays, Report, throttled
 
 _CHEAP = "interval"
-_FOR_SEARCH, _WITHOUT_BUDGET = 0.1, 10.0
-"""Of the time that is left, what the search for witnesses may take before sharper methods; seconds without a budget."""
-_PLATEAU = 1e-3
-"""|a| at and below `zero_plateau_below`, as `nla.activations` has it."""
+_FOR_SEARCH, _FOR_PROOFS, _WITHOUT_BUDGET = 0.2, 0.7, 10.0
+"""Of the time that is left, what the search for witnesses may take before sharper methods, and what these may take;
+seconds of that search without a budget."""
+_FOR_RADII = 2.0
+"""Seconds that a site's radii may take even where the budget is spent: there is a closed form."""
 
 
 @names_files
@@ -50,10 +58,18 @@ def certify(
     progress = throttled(report)
     has = opened(arguments, arrays, report)
     wanted = asking.wanted(has, arguments["site"], arguments["neuron"], arguments["neurons"])
+    has = agreeing(has, tuple(wanted), verbose=arguments["verbose"])
     targets = {each.site: each for each in has.network.targets if each.site in wanted}
-    domain = stated(has, tuple(targets.values()), arguments, progress)
     asked = {site: wanted[site] for site in targets}
-    bounds, refuted = _decided(has, domain, targets, asked, arguments, budget, progress)
+    if arguments["domain"] == OBSERVED:
+        domain, refuted = observed(has, asked, arguments, progress)
+        known = None
+        bounds = bounds_of(domain, asked, arguments["methods"], budget, progress)
+        _hold_together(_certified(bounds), refuted)
+    else:
+        has = _pruned(has, tuple(targets.values()))
+        domain = stated(has, tuple(targets.values()), arguments, progress)
+        bounds, refuted, known = _decided(has, domain, targets, asked, arguments, budget, progress)
     sizes = {each.name: each.neurons for each in has.sites}
     notes = list(has.prepared.notes)
     if not refuted.kept_all:
@@ -68,7 +84,17 @@ def certify(
         methods=tuple(arguments["methods"]),
         unit=has.network.unit,
         sites=tuple(
-            _site(has, domain, target, asked[name], bounds.get(name), refuted, arguments["methods"], budget)
+            _site(
+                has,
+                domain,
+                known,
+                target,
+                asked[name],
+                bounds.get(name),
+                refuted,
+                arguments["methods"],
+                budget,
+            )
             for name, target in targets.items()
         ),
         undecidable=tuple(
@@ -94,6 +120,12 @@ def certify(
     ).to_plain()
 
 
+def _pruned(has: Opened, targets: Sequence[Target]) -> Opened:
+    """With the operators that the targets need, and no others: neither ranges nor searches walk through the rest."""
+    ops = has.network.before([each.pre for each in targets])
+    return replace(has, network=replace(has.network, ops=ops, targets=tuple(targets)))
+
+
 def _decided(
     has: Opened,
     domain: Domains,
@@ -102,35 +134,43 @@ def _decided(
     arguments: Arguments,
     budget: Budget,
     progress: Any,
-) -> tuple[dict[str, Bounds], Refuted]:
-    """Cheap bounds, a short search for witnesses, the sharper methods on the rest, a long search on what is left."""
+) -> tuple[dict[str, Bounds], Refuted, Ranges | None]:
+    """Samples, cheap bounds, a short search for witnesses, the sharper methods on the rest, a long search on what is
+    left; and the interval bounds."""
     refuted = Refuted()
     if not targets:
-        return {}, refuted
+        return {}, refuted, None
     cheap = [name for name in arguments["methods"] if name == _CHEAP]
     sharp = [name for name in arguments["methods"] if name != _CHEAP]
 
     def told(phase: str, done: int, total: int) -> None:
         progress(f"proving by {phase}", done, total)
 
-    bounds = prove(has.network, domain.sets, asked, cheap, budget, told) if cheap else {}
-    left = _without(asked, _certified(bounds))
     confirm = Confirming(has, tuple(targets.values()), verbose=arguments["verbose"])
-    search = Search(has, domain, targets, confirm, arguments["seed"], _first_search(budget), progress)
-    if not sharp:
-        search.stop = budget.spent
-    search.sample(asked, left, refuted)
-    search.ascend(asked, left, refuted)
+    first = _first_search(budget) if sharp else budget.spent
+    search = Search(has, domain, targets, confirm, arguments["seed"], first, progress, budget.spent)
+    search.sample(asked, asked, refuted)
+    told("ranges", 0, 1)
+    known = ranges(has.network, domain.sets, budget.spent)
+    bounds = prove(has.network, domain.sets, asked, cheap, budget, told, known) if cheap else {}
+    left = _without(asked, _certified(bounds))
+    search.ascend(asked, left, refuted, known)
     left = refuted.left(left)
     if sharp and left and not budget.spent():
-        found = prove(has.network, domain.sets, left, sharp, budget, told)
+        found = prove(has.network, domain.sets, left, sharp, _for_proofs(budget), told, known)
         bounds = {**bounds, **{name: _joined(bounds.get(name), each) for name, each in found.items()}}
         left = _without(left, _certified(bounds))
         search.stop = budget.spent
         search.seed += 1
-        search.ascend(asked, left, refuted)
+        search.ascend(asked, left, refuted, known)
     _hold_together(_certified(bounds), refuted)
-    return bounds, refuted
+    return bounds, refuted, known
+
+
+def _for_proofs(budget: Budget) -> Budget:
+    """The share of what is left that sharper methods may take, so that a search comes after them."""
+    left = budget.remaining()
+    return Budget() if left is None else Budget(_FOR_PROOFS * left)
 
 
 def _first_search(budget: Budget) -> Callable[[], bool]:
@@ -175,6 +215,7 @@ def _joined(first: Bounds | None, second: Bounds) -> Bounds:
 def _site(
     has: Opened,
     domain: Domains,
+    known: Ranges | None,
     target: Target,
     index: NDArray[np.int64],
     bounds: Bounds | None,
@@ -194,17 +235,19 @@ def _site(
     reasons = [
         ""
         if verdict[k] != UNDECIDED
-        else _reason(target, upper[k], refuted.unconfirmed.get(place), methods, budget)
+        else _reason(domain.kind, upper[k], refuted.unconfirmed.get(place), methods, budget)
         for k, place in enumerate(places)
     ]
+    network = domain.network(has.network, target.site)
+    silent = np.array([word == CERTIFIED for word in verdict], bool)
     return site_of(
         {
             "name": target.site,
             "activation": target.activation.name,
             "neurons": target.neurons,
             "threshold": target.threshold,
-            "plateau": 0.0 if target.activation.reaches_zero else _PLATEAU,
-            "assumes": assumptions(has.network, domain.sets, target),
+            "plateau": plateau(target.activation),
+            "assumes": assumptions(network, known or ranges(network, domain.sets), target),
             "every_size": domain.kind == ANY and (not has.free or target.site in has.every_size),
         },
         index,
@@ -217,19 +260,41 @@ def _site(
         sample=np.array([refuted.sample.get(place, -1) for place in places], np.int64),
         row=np.array([refuted.row.get(place, -1) for place in places], np.int64),
         reason=np.array(reasons, np.str_),
+        radius=_radii(domain, network, target, index, silent, budget),
     )
 
 
+def _radii(
+    domain: Domains,
+    network: Network,
+    target: Target,
+    index: NDArray[np.int64],
+    silent: NDArray[np.bool_],
+    budget: Budget,
+) -> NDArray[np.float64]:
+    """[asked] how far from the hull of the data the certified neurons of a first layer stay silent; NaN elsewhere."""
+    found = np.full(len(index), np.nan)
+    points = domain.points()
+    if points and silent.any():
+        end = time.monotonic() + max(_FOR_RADII, budget.remaining() or 0.0)
+        reached = first_layer.radii(network, target, index[silent], points, lambda: time.monotonic() > end)
+        if reached is not None:
+            found[silent] = np.maximum(reached, min(each.margin for each in domain.stated.values()))
+    return found
+
+
 def _reason(
-    target: Target, bound: float, unconfirmed: float | None, methods: Sequence[str], budget: Budget
+    kind: str, bound: float, unconfirmed: float | None, methods: Sequence[str], budget: Budget
 ) -> str:
     """Why a neuron is undecided."""
+    found = "no sample wakes it" if kind == OBSERVED else "no input that wakes it was found"
     if unconfirmed is not None:
         return (
             f"an input with z = {unconfirmed:.3g} was found, which the model's own arithmetic does not show"
         )
     if budget.spent():
-        return f"the time budget of {budget.seconds:g} s was spent"
+        before = f"all of {', '.join(methods)} was tried" if np.isfinite(bound) else "z was bounded at all"
+        return f"the time budget of {budget.seconds:g} s was spent before {before}"
     if not np.isfinite(bound):
-        return "z is not bounded over this domain, and no input that wakes it was found"
-    return f"{', '.join(methods)} do not reach the threshold, and no input that wakes it was found"
+        return f"z is not bounded over this domain, and {found}"
+    return f"{', '.join(methods)} do not reach the threshold, and {found}"

@@ -73,10 +73,8 @@ def check_edit(given: Mapping[str, Any], json_file: str | None) -> None:
     check_model([given["output"]])
     if given["manifest"] == STANDARD_OUTPUT:
         raise OutputError("the manifest is written beside the model: name a file, such as manifest.json")
-    read = [
-        given[name]
-        for name in ("model", "data", "labels", "mask", "criteria", "tokenizer", "graph", "processor")
-    ]
+    files = ("model", "data", "labels", "mask", "criteria", "tokenizer", "graph", "processor")
+    read = [given.get(name) for name in (*files, "certificates", "ranges")]
     check([given["output"], given["manifest"], json_file], read, given["output"])
 
 
@@ -161,7 +159,7 @@ def show_verification(seen: Verification, json_file: str | None, quiet: bool) ->
         print_verification(seen)
 
 
-def show_outcome(outcome: Outcome, manifest: str | None, json_file: str | None, quiet: bool) -> int:
+def show_outcome(outcome: Outcome, json_file: str | None, quiet: bool) -> int:
     """What was done and what it did; the exit code, 1 where verification did not hold and nothing was kept."""
     if outcome.output is not None:
         wrote(str(outcome.output))

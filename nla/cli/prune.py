@@ -6,7 +6,7 @@ from typing import Any
 
 from nla.cli import outputs, progress, replaying
 from nla.cli.command import command
-from nla.cli.options import checkpoint, editing, planning, writing
+from nla.cli.options import certifying, checkpoint, editing, planning, writing
 
 
 @command(
@@ -19,6 +19,8 @@ from nla.cli.options import checkpoint, editing, planning, writing
         planning.require,
         planning.min_margin,
         planning.max_rate_bound,
+        planning.certificates,
+        *certifying.PROOFS,
         editing.round_to,
         editing.model_output,
         editing.manifest_file,
@@ -31,6 +33,7 @@ from nla.cli.options import checkpoint, editing, planning, writing
     examples=(
         "nla prune model.onnx --data calibration.npz -o pruned.onnx",
         "nla prune model.onnx --data calibration.npz --held-out 0.2 --require held-out -o pruned.onnx",
+        "nla prune model.onnx --data calib.npz --certify --box 0:1 --require certificate -o pruned.onnx",
     ),
 )
 def prune(json_file: str | None, quiet: bool, **given: Any) -> int:
@@ -47,4 +50,4 @@ def prune(json_file: str | None, quiet: bool, **given: Any) -> int:
 
     with progress.shown(quiet) as report:
         outcome = api.prune(**given, progress=report)
-    return outputs.show_outcome(outcome, given["manifest"], json_file, quiet)
+    return outputs.show_outcome(outcome, json_file, quiet)

@@ -6,7 +6,7 @@ from typing import Any
 
 from nla.cli import outputs, progress, replaying
 from nla.cli.command import command
-from nla.cli.options import checkpoint, editing, planning, writing
+from nla.cli.options import certifying, checkpoint, editing, planning, writing
 
 
 @command(
@@ -24,6 +24,8 @@ from nla.cli.options import checkpoint, editing, planning, writing
         planning.require,
         planning.min_margin,
         planning.max_rate_bound,
+        planning.certificates,
+        *certifying.PROOFS,
         editing.model_output,
         editing.manifest_file,
         editing.tolerance,
@@ -52,4 +54,4 @@ def repair(json_file: str | None, quiet: bool, **given: Any) -> int:
 
     with progress.shown(quiet) as report:
         outcome = api.repair(**given, progress=report)
-    return outputs.show_outcome(outcome, given["manifest"], json_file, quiet)
+    return outputs.show_outcome(outcome, json_file, quiet)

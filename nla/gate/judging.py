@@ -138,7 +138,7 @@ def _then(rule: Rule, baseline: Run | None, place: Place) -> Measured | None:
 
 def _result(rule: Rule, place: Place, measured: Measured, then: Measured | None) -> RuleResult:
     value = Fraction(measured.count or 0) if rule.limit.kind == "count" and then is None else _exact(measured)
-    bound = rule.limit.exact if then is None else _bound(rule, place, then)
+    bound = rule.limit.exact if then is None else _bound(rule, then)
     return RuleResult(
         run=place.run.label,
         rule=rule,
@@ -154,16 +154,12 @@ def _result(rule: Rule, place: Place, measured: Measured, then: Measured | None)
     )
 
 
-def _bound(rule: Rule, place: Place, then: Measured) -> Fraction:
+def _bound(rule: Rule, then: Measured) -> Fraction:
     """How bad the value may be: the baseline's, and the slack."""
     slack = rule.limit.exact
     if rule.limit.kind == "count":
         slack /= then.of or 1
-    return (
-        max(_exact(then) + slack, Fraction(0))
-        if rule.comparison == "max"
-        else max(_exact(then) - slack, Fraction(0))
-    )
+    return max(_exact(then) + (slack if rule.comparison == "max" else -slack), Fraction(0))
 
 
 def _exact(measured: Measured) -> Fraction:

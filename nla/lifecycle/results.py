@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 
 STATES = ("dead", "constant", "saturated", "dormant", "born", "specialised", "active", "unknown")
 FLAGS = ("linear", "near_dead", "starved", "polysemantic", "nonfinite")
+
+
+def totals(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Over sites that have these neurons in each state of STATES: `neurons`, then a count for each state."""
+    each = list(counts)
+    states = {state: sum(count[state] for count in each) for state in STATES}
+    return {"neurons": sum(states.values()), **states}
 
 
 @dataclass(frozen=True)
@@ -97,16 +104,12 @@ class Inspection:
         Raises:
             KeyError: no site bears the name.
         """
-        for result in self.sites:
-            if result.name == name:
-                return result
-        raise KeyError(name)
+        return {result.name: result for result in self.sites}[name]
 
     @property
     def summary(self) -> dict[str, int]:
         """Totals over all sites: neurons, then a count for each state."""
-        totals = {state: sum(r.counts[state] for r in self.sites) for state in STATES}
-        return {"neurons": sum(r.site.neurons for r in self.sites), **totals}
+        return totals(result.counts for result in self.sites)
 
     @property
     def joint_rate_upper_bound(self) -> float:

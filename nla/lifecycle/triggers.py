@@ -93,7 +93,7 @@ def death_rises_with_depth(inspection: Inspection) -> Trigger | None:
     results = [r for r in inspection.sites if r.site.activation.reaches_zero]
     if len(results) < _FEWEST_FOR_TREND:
         return None
-    third = len(results) // 3 or 1
+    third = len(results) // 3
     early, late = _mean_share(results[:third]), _mean_share(results[-third:])
     if late - early < inspection.criteria.high_dead_share:
         return None

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nla.errors import UsageError, printable
+from nla.lifecycle.plain import plain
 from nla.lifecycle.results import Inspection, SiteResult, path_of
 from nla.manifest import coupling, effects, policies
 from nla.manifest.document import Action, Declined, Manifest
@@ -76,7 +77,7 @@ def plan(
         notes=(
             *_notes(inspection, chosen, actions),
             *_one_width(inspection, cut),
-            *_emptied(inspection, cut),
+            *_emptied(cut),
         ),
         worth=worth(inspection, _resting_on_silence(inspection, proposals)),
         effect=effects.total(saved),
@@ -220,17 +221,6 @@ def _evidence(result: SiteResult, units: Units) -> dict[str, Any]:
     }
 
 
-def plain(value: Any) -> Any:
-    """Arrays and NumPy's numbers as Python's; None for a number that is not finite."""
-    if isinstance(value, np.ndarray | np.generic):
-        return plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [plain(member) for member in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
-
-
 def _declined(inspection: Inspection, refusals: Sequence[Refusal]) -> tuple[Declined, ...]:
     """By site in graph order; units of one site, kind and reason together."""
     joined: dict[tuple[str, str, str], set[int]] = {}
@@ -306,7 +296,7 @@ def _one_width(inspection: Inspection, cut: Mapping[str, Bools]) -> list[str]:
     ]
 
 
-def _emptied(inspection: Inspection, cut: Mapping[str, Bools]) -> list[str]:
+def _emptied(cut: Mapping[str, Bools]) -> list[str]:
     """Sites of which every unit would go."""
     return [
         f"every unit of {printable(name, 80)} is to go: no layer goes to width zero, so that one of them stays"

@@ -22,6 +22,10 @@ from nla.lifecycle.special import binomial_upper_bound
 
 HELD_OUT, CERTIFICATE = "held-out", "certificate"
 REQUIREMENTS = (HELD_OUT, CERTIFICATE)
+NO_PROOFS = (
+    "certificates are required, and there are none: ask nla inspect, nla prune or nla repair for proofs with "
+    "--certify, or give what nla certify -o wrote with --certificates"
+)
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -64,10 +68,7 @@ class Selection:
                 "nla inspect --held-out 0.2"
             )
         if CERTIFICATE in self.require and not inspection.certificates:
-            raise UsageError(
-                "certificates are required, and there are none: record some with nla inspect --certify, or give those "
-                "that nla certify -o wrote to nla plan --certificates"
-            )
+            raise UsageError(NO_PROOFS)
 
     def to_dict(self) -> dict[str, Any]:
         """The filters that are set."""

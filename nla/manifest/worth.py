@@ -104,10 +104,16 @@ def _proved(inspection: Inspection, results: list[SiteResult], silent: Mapping[s
     near = sum(int(mask.sum()) for mask in proved.values()) - exact
     units, domain = sum(int(silent[r.name].sum()) for r in results), inspection.certificates.get("text", "")
     words = []
+    seen_only_when_run = inspection.certificates.get("domain") == "observed"
+    ending = (
+        "; which inputs belong to it shows only when they are run"
+        if seen_only_when_run
+        else ", whatever is fed"
+    )
     if exact:
         whom = "All of them are" if exact == units else f"{exact:,} of {units:,} are"
         words.append(
-            f"{whom} proved silent for every input of the domain ({domain}): there a cut is exact, whatever is fed."
+            f"{whom} proved silent for every input of the domain ({domain}): there a cut is exact{ending}."
         )
     if near:
         words.append(

@@ -9,14 +9,23 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from nla.certificates.results import CERTIFIED, REFUTED, UNDECIDED, VERDICTS, Certificates, SiteCertificates
+from nla.certificates.results import (
+    CERTIFIED,
+    REFUTED,
+    UNDECIDED,
+    VERDICTS,
+    Certificates,
+    SiteCertificates,
+    rounded_down,
+)
 from nla.rendering.checkpoint import checkpoint_facts
-from nla.rendering.terminal import RULES, console
+from nla.rendering.terminal import console, ruled
 from nla.rendering.words import count, counted, hanging, short, short_names, whole
 
 _STYLES = {CERTIFIED: "specialised", REFUTED: "dead", UNDECIDED: "saturated"}
 _MOST, _OF_EACH = 12, 4
 """Rows of neurons unless all are asked for: at most so many, and so many of a site and verdict."""
+_MOST_SITES = 40
 _LABEL = " " * 12
 
 
@@ -24,9 +33,12 @@ def print_certificates(found: Certificates, out: Console | None = None, *, every
     """Domain, sites, neurons, and what the verdicts mean; `every` lists all neurons."""
     out = out or console()
     _heading(found, out)
-    out.print()
     if found.sites:
-        out.print(_sites(found, out.width))
+        out.print()
+        shown = _worth_a_row(found, every)
+        out.print(_sites(found, shown, out.width))
+        if (left := len(found.sites) - len(shown)) > 0:
+            out.print(f"  and {counted(left, 'site')} more: --all lists every one", style="quiet")
         _neurons(found, out, every)
     _undecidable(found, out)
     _meaning(found, out)
@@ -34,8 +46,10 @@ def print_certificates(found: Certificates, out: Console | None = None, *, every
 
 def _heading(found: Certificates, out: Console) -> None:
     said = map(whole, checkpoint_facts(found.checkpoint, found.checkpoint.get("parameters")))
-    line = Text("model       ").append(whole(found.checkpoint.get("path", "")), "head")
-    out.print(line.append(f"  {' · '.join(said)}"))
+    path = whole(found.checkpoint.get("path", ""))
+    line = Text(hanging(f"{path}  {' · '.join(said)}", out.width, "model       ", _LABEL))
+    line.highlight_words([path], "head")
+    out.print(line)
     stated = found.words if found.domain["inputs"] else found.domain["assumes"]
     said_of = stated if found.domain["kind"] == "any" else f"{found.domain['kind']}: {stated}"
     out.print(Text(hanging(said_of, out.width, "domain      ", _LABEL)))
@@ -54,27 +68,31 @@ def _heading(found: Certificates, out: Console) -> None:
         out.print(Text(hanging(note, out.width, "note        ", _LABEL)))
 
 
-def _sites(found: Certificates, width: int) -> Table:
+def _worth_a_row(found: Certificates, every: bool) -> list[SiteCertificates]:
+    """In graph order; of very many those with certified neurons come first, then those with undecided ones."""
+    sites = found.sites
+    if every or len(sites) <= _MOST_SITES:
+        return list(sites)
+    told = sorted(
+        range(len(sites)), key=lambda k: (not sites[k].count(CERTIFIED), not sites[k].count(UNDECIDED))
+    )
+    return [sites[k] for k in sorted(told[:_MOST_SITES])]
+
+
+def _sites(found: Certificates, shown: Sequence[SiteCertificates], width: int) -> Table:
     headings = ("activation", "asked", "of", *VERDICTS)
-    rows = [_row(site) for site in found.sites]
+    rows = [_row(site) for site in shown]
     totals = ["", count(sum(len(site.index) for site in found.sites)), ""]
     totals += [count(sum(site.count(verdict) for site in found.sites)) for verdict in VERDICTS]
     used = sum(2 + max(map(len, column)) for column in zip(headings, totals, *rows, strict=True))
-    names = short_names([site.name for site in found.sites], max(12, width - used))
-    table = Table(
-        box=RULES,
-        show_edge=False,
-        show_footer=True,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-        header_style="head",
-    )
+    names = short_names([site.name for site in shown], max(12, width - used))
+    table = ruled(footer=True)
     table.add_column("site", Text(counted(len(found.sites), "site")), no_wrap=True)
     for heading, foot in zip(headings, totals, strict=True):
         table.add_column(
             heading, Text(foot), justify="left" if heading == "activation" else "right", no_wrap=True
         )
-    for name, row, site in zip(names, rows, found.sites, strict=True):
+    for name, row, site in zip(names, rows, shown, strict=True):
         cells = [
             Text(cell, _STYLES[verdict] if site.count(verdict) else "quiet")
             for verdict, cell in zip(VERDICTS, row[3:], strict=True)
@@ -138,9 +156,14 @@ def _beside(site: SiteCertificates, k: int) -> str:
     """How it was proved, where the witness is from, or why it is open."""
     seen = site.witness(k)
     if seen is not None:
-        where = {"data": f"sample {seen.sample}", "random": "random", "ascent": "ascent"}
+        where = {"data": f"sample {seen.sample}", "random": "a random input", "ascent": "by ascent"}
         return f"a = {seen.a:.4g}, {where[seen.found]}"
-    return whole(site.reason[k]) if site.reason[k] else f"by {site.method[k]}"
+    if site.reason[k]:
+        return whole(site.reason[k])
+    reach = site.radius[k]
+    if np.isnan(reach):
+        return f"by {site.method[k]}"
+    return f"by {site.method[k]}, radius {'∞' if np.isinf(reach) else rounded_down(reach)}"
 
 
 def _undecidable(found: Certificates, out: Console) -> None:
@@ -169,9 +192,19 @@ def _meaning(found: Certificates, out: Console) -> None:
             f"{found.arithmetic} with any order of summation: taking it out {cut}. It says nothing of other inputs, "
             "nor of other weights than those of this file"
         )
+        if found.domain["kind"] == "observed":
+            said += ". Which inputs belong to this domain shows only when they are run"
+    elif not found.sites:
+        said = "nothing is claimed: of none of these neurons can anything be proved"
     else:
         said = "no neuron is proved to be silent over this domain; a narrower one may allow it"
     out.print(Text(hanging(said[0].upper() + said[1:] + ".", out.width, "", "")))
+    if any(np.isfinite(site.radius).any() for site in found.sites):
+        legend = (
+            "radius: a neuron of the first layer is silent as well wherever every element is moved by at most so much "
+            "from the hull of the data (L∞)"
+        )
+        out.print(Text(hanging(legend, out.width, "  ", " " * 11), "quiet"))
     assumed = [sentence for site in found.sites if site.count(CERTIFIED) for sentence in site.assumes]
     for sentence in dict.fromkeys(assumed):
         out.print(Text(hanging(sentence, out.width, "  assumed: ", " " * 11), "quiet"))

@@ -4,31 +4,32 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nla import recording
 from nla.calibration.options import CalibrationOptions
-from nla.certificates.domains import BOX, DATA, FILE, HULL, NON_NEGATIVE
 from nla.certificates.methods import METHODS
-from nla.certificates.results import Certificates
-from nla.checkpoint.atomic import atomic_write
-from nla.errors import MissingExtraError, UsageError, one_line
+from nla.certificates.results import Certificates, SiteCertificates
+from nla.certificates.thresholds import plateau, silent_below
+from nla.checkpoint.atomic import atomic_write, check_output
+from nla.errors import MissingExtraError, UsageError, one_line, printable
 from nla.isolation import Limits
-from nla.lifecycle.certified import VERDICTS, Certified
+from nla.lifecycle.certified import VERDICTS, Certified, with_certificates
 from nla.lifecycle.criteria import Criteria
 from nla.lifecycle.results import Inspection
+from nla.site import Site
 from nla.verbs.construction import Construction
 from nla.verbs.parcel import Array, Constant, Parcel, Progress, StrPath
+from nla.verbs.proofs import Proof, check_path, seed_of, sizes_of, texts, whole
 from nla.verbs.recordings import judged, read_recording
 
-DOMAINS = ("any", BOX, DATA, FILE, HULL, NON_NEGATIVE)
 USUAL_METHODS = ("interval", "linear", "slopes")
 
 
@@ -41,8 +42,8 @@ def certify(
     ranges: StrPath | None = None,
     margin: float = 0.0,
     run: StrPath | None = None,
-    site: Sequence[str] = (),
-    neuron: Sequence[int] = (),
+    site: str | Sequence[str] = (),
+    neuron: int | Sequence[int] = (),
     method: str | Sequence[str] = USUAL_METHODS,
     time_budget: float | None = 60.0,
     size: Mapping[str, Sequence[int]] | None = None,
@@ -69,16 +70,17 @@ def certify(
 
     Args:
         model: an ONNX file, or a safetensors checkpoint.
-        data: what `domain` data and hull are made of; other domains must cover it, and its samples are tried as
-            witnesses. As `inspect` takes it.
-        domain: 'box', 'data', 'file', 'hull', 'non-negative', or 'any'. By default what the other arguments call for,
-            and 'any' where normalisation bounds every site that is asked for.
+        data: what `domain` data, hull and observed are made of; other domains must cover it, and its samples are tried
+            as witnesses. As `inspect` takes it.
+        domain: 'box', 'data', 'file', 'hull', 'non-negative', 'observed' (whatever keeps what each layer reads within
+            the range of each element over the data), or 'any'. By default what the other arguments call for, and 'any'
+            where normalisation bounds every site that is asked for.
         box: ranges: '0:1' for every input, 'x=0:1', 'x=0:1,-1:1' by channel; several as a list.
-        ranges: a file of ranges, .npz or .json, with lo and hi, or INPUT.lo and INPUT.hi.
-        margin: by which data and hull are widened in every element.
+        ranges: a file of ranges: .npz or .json, with lo and hi, or INPUT.lo and INPUT.hi; a property in .vnnlib.
+        margin: by which data, hull and observed are widened in every element.
         run: a recording of this checkpoint: only the neurons that it found dead.
-        site: names of sites; all where empty.
-        neuron: indices in the only site that is named.
+        site: the name of a site, or several; all where empty.
+        neuron: an index in the only site that is named, or several.
         method: names of `nla.certificates.methods.METHODS`, from cheap to sharp; as a list, or with commas between.
         time_budget: seconds after which nothing more is tried: what is then open is undecided. None: no end.
         size: by input, its sizes with a batch of one, where the model leaves them free.
@@ -107,24 +109,28 @@ def certify(
         LimitError: the file crashed, stalled or exhausted a library underneath.
         OutputError: a file cannot be written.
     """
-    methods = _methods(method)
-    _check(domain, margin, time_budget)
+    methods, proof = _methods(method), Proof(domain, box, ranges, margin, time_budget)
+    asked: dict[str, Any] = {
+        "site": texts("site", site, "the name of a site, or a list of names"),
+        "neuron": whole("neuron", neuron),
+        "sizes": sizes_of(size or {}),
+        "seed": seed_of(seed),
+    }
+    check_path("run", run)
+    for name, path in (("output", output), ("witnesses", witnesses)):
+        check_path(name, path)
+        if path is not None:
+            read = (model, ranges, run, data if isinstance(data, str | os.PathLike) else None)
+            check_output(path, sources=[each for each in read if each is not None])
     dead, of = (None, None) if run is None else dead_neurons(run, in_process)
     parcel = Parcel()
     parcel.arguments.update(
+        **proof.plain(),
+        **asked,
         model=os.fspath(model),
-        domain=domain,
-        box=[box] if isinstance(box, str) else list(box),
-        ranges=None if ranges is None else os.fspath(ranges),
-        margin=margin,
         neurons=dead,
         of=of,
-        site=list(site),
-        neuron=[int(k) for k in neuron],
         methods=list(methods),
-        time_budget=time_budget,
-        sizes={name: [int(each) for each in sizes] for name, sizes in (size or {}).items()},
-        seed=seed,
         construction=Construction.of(graph, layers, activation).given(),
     )
     parcel.put_data(data)
@@ -153,38 +159,36 @@ def certify(
 def proved(
     parcel: Parcel,
     dead: Mapping[str, Sequence[int]],
+    proof: Proof,
     *,
-    domain: str | None,
-    box: str | Sequence[str],
-    ranges: StrPath | None,
-    time_budget: float | None,
     limits: Limits,
     in_process: bool,
     progress: Progress | None,
     verbose: bool,
 ) -> Certificates:
     """As `certify`, of the dead neurons of an inspection, whose parcel holds the model and the data."""
-    _check(domain, 0.0, time_budget)
     arguments = parcel.arguments
     mine = Parcel()
     mine.arrays.update(parcel.arrays)
     mine.arguments.update(
         {name: arguments[name] for name in ("model", "data", "options", "constants", "constant_digests")},
-        domain=domain,
-        box=[box] if isinstance(box, str) else list(box),
-        ranges=None if ranges is None else os.fspath(ranges),
-        margin=0.0,
+        **proof.plain(),
         neurons={name: list(units) for name, units in dead.items()},
         of=None,
         site=[],
         neuron=[],
         methods=list(USUAL_METHODS),
-        time_budget=time_budget,
         sizes={},
         seed=arguments["options"]["seed"],
         construction=arguments["construction"],
     )
     return _run(mine, limits, progress, in_process, verbose)
+
+
+def check_domain(parcel: Parcel, proof: Proof, **options: Any) -> None:
+    """Find out before a replay, not after it, that ranges are none, or leave out data. Raises as `certify` does."""
+    if proof.box or proof.ranges is not None:
+        proved(parcel, {}, proof, **options)
 
 
 def _run(
@@ -228,7 +232,8 @@ def save_witnesses(found: Certificates, path: StrPath) -> None:
 
 def _methods(given: str | Sequence[str]) -> tuple[str, ...]:
     """The methods, each once, in the order from cheap to sharp. Raises UsageError, MissingExtraError."""
-    named = [name.strip() for name in (given.split(",") if isinstance(given, str) else given)]
+    listed = texts("method", given, f"names of {', '.join(METHODS)}")
+    named = [name.strip() for text in listed for name in text.split(",")]
     for name in named:
         if name not in METHODS:
             raise UsageError(f"no method {one_line(name)!r}; there are {', '.join(METHODS)}")
@@ -240,15 +245,6 @@ def _methods(given: str | Sequence[str]) -> tuple[str, ...]:
         if extra is not None and find_spec("scipy") is None:
             raise MissingExtraError(f"the method {name}", extra)
     return chosen
-
-
-def _check(domain: str | None, margin: float, time_budget: float | None) -> None:
-    if domain is not None and domain not in DOMAINS:
-        raise UsageError(f"no domain {one_line(domain)!r}; there are {', '.join(DOMAINS)}")
-    if not (math.isfinite(margin) and margin >= 0):
-        raise UsageError(f"margin is {margin:g}, expected a number from 0")
-    if time_budget is not None and not time_budget > 0:
-        raise UsageError(f"time budget is {time_budget:g}, expected seconds above 0, or None")
 
 
 def evidence(found: Certificates, neurons: Mapping[str, int]) -> Certified:
@@ -269,17 +265,57 @@ def evidence(found: Certificates, neurons: Mapping[str, int]) -> Certified:
 
 
 def beside(
-    seen: recording.Recording, parcel: Parcel, criteria: Criteria, **options: Any
+    seen: recording.Recording, parcel: Parcel, criteria: Criteria, proof: Proof, **options: Any
 ) -> recording.Recording:
     """The recording with what was proved of its dead neurons; raises as `certify` does."""
-    inspection = judged(seen, criteria, ranks=False)
-    dead = dead_of(inspection)
-    if not dead:
-        return seen
-    told = evidence(proved(parcel, dead, **options), {site.name: site.neurons for site in seen.sites})
+    dead = dead_of(judged(seen, criteria, ranks=False))
+    told = evidence(proved(parcel, dead, proof, **options), {site.name: site.neurons for site in seen.sites})
     return replace(
         seen,
         certificates=told.about,
         certificate=tuple(told.verdicts.get(site.name) for site in seen.sites),
         certificate_bound=tuple(told.bounds.get(site.name) for site in seen.sites),
     )
+
+
+def read_certificates(path: StrPath) -> Certificates:
+    """The certificates in a file that `certify` wrote. Raises UsageError: they are none, or contradict themselves."""
+    from nla.certificates.reading import read
+
+    check_path("certificates", path)
+    return read(Path(path))
+
+
+def with_given(inspection: Inspection, found: Certificates, path: StrPath) -> Inspection:
+    """The inspection with the certificates of a file, in place of its own.
+
+    Raises:
+        UsageError: they are of another checkpoint, of other constants, or of sites that are not of this one.
+    """
+    checkpoint = inspection.checkpoint
+    if found.digest != checkpoint["digest"]:
+        raise UsageError(
+            f"{printable(path)}: these are of another checkpoint, whose digest is {found.digest[:16]}; the one that "
+            f"was inspected has {printable(checkpoint['digest'], 16)}: certify that one"
+        )
+    constants = {**checkpoint.get("constants", {}), **checkpoint.get("constant_arrays", {})}
+    if found.constants != constants:
+        raise UsageError(
+            f"{printable(path)}: certificates with other constants (--set) than the inspection's"
+        )
+    sites = {each.name: each.site for each in inspection.sites}
+    for each in found.sites:
+        if each.name in sites and not _is_of(each, sites[each.name]):
+            raise UsageError(
+                f"{printable(path)}: {printable(each.name)} has another width, activation or threshold there than in "
+                "the inspection: these are no certificates of this checkpoint"
+            )
+    return with_certificates(
+        inspection, evidence(found, {name: each.neurons for name, each in sites.items()})
+    )
+
+
+def _is_of(proved: SiteCertificates, site: Site) -> bool:
+    """Whether verdicts can be of this site: z is held against the threshold at which its activation is silent."""
+    known = (site.neurons, site.activation.name, silent_below(site.activation), plateau(site.activation))
+    return known == (proved.neurons, proved.activation, proved.threshold, proved.plateau)

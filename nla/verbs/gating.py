@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nla.errors import UsageError, one_line
@@ -89,6 +89,8 @@ def _rules(rules: Rules, options: list[Rule]) -> list[Rule]:
     if isinstance(rules, str | os.PathLike):
         return [*options, *read(os.fspath(rules))]
     given = [rules] if isinstance(rules, Rule | Mapping) else rules
+    if not isinstance(given, Iterable):
+        raise UsageError(f"rules is {one_line(repr(rules), 60)}, expected a file, a rule, or a list of rules")
     for number, rule in enumerate(given, 1):
         if not isinstance(rule, Rule | Mapping):
             told = one_line(repr(rule), 60)

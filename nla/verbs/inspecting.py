@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,6 +18,7 @@ from nla.lifecycle.criteria import Criteria
 from nla.site import Survey
 from nla.verbs.construction import Construction
 from nla.verbs.parcel import Array, Constant, Parcel, Progress, StrPath
+from nla.verbs.proofs import Proof
 from nla.verbs.recordings import as_criteria, judged
 
 if TYPE_CHECKING:
@@ -101,6 +103,7 @@ def inspect(
     domain: str | None = None,
     box: str | Sequence[str] = (),
     ranges: StrPath | None = None,
+    margin: float = 0.0,
     time_budget: float | None = 60.0,
     memory_limit: int | None = None,
     time_limit: float | None = None,
@@ -146,10 +149,11 @@ def inspect(
         pre_activations: observe z at every site, at the price of a second pass.
         initial: the checkpoint before training: a neuron unchanged since then is `born`.
         certify: prove of every dead neuron that it is silent for all inputs of a domain, or find one that wakes it:
-            the column `certificate`. See `nla.certify`, also for the next four.
+            the column `certificate`. See `nla.certify`, also for the next five.
         domain: of the proof; by default the range of each element over the data.
         box: ranges of inputs.
         ranges: a file of ranges.
+        margin: by which what the data cover is widened.
         time_budget: seconds that proofs may take.
         memory_limit: bytes that the child process may take.
         time_limit: seconds that it may take.
@@ -163,6 +167,9 @@ def inspect(
         OutputError: the recording cannot be written.
     """
     thresholds, limits = as_criteria(criteria), Limits(memory_limit, time_limit)
+    proof = Proof.asked(certify, domain, box, ranges, margin, time_budget)
+    construction = Construction.of(graph, layers, activation)
+    run = dict[str, Any](limits=limits, in_process=in_process, progress=progress, verbose=verbose)
     if data is None and synthetic is None:
         from nla.verbs.weighing import refuse_without_data, weighed
 
@@ -182,12 +189,9 @@ def inspect(
             model,
             constants=constants,
             include=include,
-            construction=Construction.of(graph, layers, activation),
+            construction=construction,
             criteria=thresholds,
-            limits=limits,
-            in_process=in_process,
-            progress=progress,
-            verbose=verbose,
+            **run,
         )
     parcel = Parcel()
     parcel.arguments.update(
@@ -202,7 +206,7 @@ def inspect(
         histogram=histogram,
         pre_activations=pre_activations,
         initial=None if initial is None else os.fspath(initial),
-        construction=Construction.of(graph, layers, activation).given(),
+        construction=construction.given(),
     )
     parcel.put_data(data)
     parcel.put_options(
@@ -224,38 +228,18 @@ def inspect(
         )
     )
     parcel.put_constants(constants)
-    if not certify and (domain is not None or box or ranges is not None):
-        raise UsageError("a domain is for proofs: ask for them with certify, or leave the domain out")
+    prove = None if proof is None else _proving(parcel, thresholds, proof, run)
+    return judged(recorded(parcel, output, then=prove, **run), thresholds)
 
-    def prove(seen: recording.Recording) -> recording.Recording:
-        from nla.verbs.certifying import beside
 
-        return beside(
-            seen,
-            parcel,
-            thresholds,
-            domain=domain,
-            box=box,
-            ranges=ranges,
-            time_budget=time_budget,
-            limits=limits,
-            in_process=in_process,
-            progress=progress,
-            verbose=verbose,
-        )
+def _proving(
+    parcel: Parcel, criteria: Criteria, proof: Proof, run: Mapping[str, Any]
+) -> Callable[[recording.Recording], recording.Recording]:
+    """What adds certificates of the dead to a recording. Raises UsageError: a domain that the data do not allow."""
+    from nla.verbs.certifying import beside, check_domain
 
-    return judged(
-        recorded(
-            parcel,
-            output,
-            limits,
-            in_process=in_process,
-            progress=progress,
-            verbose=verbose,
-            then=prove if certify else None,
-        ),
-        thresholds,
-    )
+    check_domain(parcel, proof, **run)
+    return partial(beside, parcel=parcel, criteria=criteria, proof=proof, **run)
 
 
 def recorded(

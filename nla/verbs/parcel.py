@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nla import isolation
 from nla.calibration.arrays import as_array
 from nla.calibration.options import CalibrationOptions
-from nla.errors import printable
+from nla.errors import UsageError, printable
 from nla.isolation import Limits
 
 StrPath = str | os.PathLike[str]
@@ -36,8 +36,11 @@ class Parcel:
             self.arrays["data"] = as_array("array", data)
         elif isinstance(data, Mapping):
             self.arrays.update({f"data/{name}": as_array(str(name), value) for name, value in data.items()})
-        elif data is not None:
+        elif isinstance(data, str | os.PathLike):
             self.arguments["data"] = os.fspath(data)
+        elif data is not None:
+            kind = type(data).__name__
+            raise UsageError(f"data is of type {kind}, expected a path, an array, or arrays by input")
 
     def put_options(self, options: CalibrationOptions) -> None:
         """How the data is read."""

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from nla.checkpoint.atomic import atomic_write
-from nla.errors import RecordingError, UsageError, printable
-from nla.lifecycle.certified import with_certificates
+from nla.errors import RecordingError, printable
 from nla.lifecycle.criteria import Criteria
-from nla.lifecycle.results import Inspection
 from nla.manifest.document import Manifest
 from nla.manifest.planning import plan as planned
 from nla.manifest.policies.base import Options
 from nla.manifest.selection import Selection
+from nla.verbs.certifying import read_certificates, with_given
 from nla.verbs.parcel import StrPath
+from nla.verbs.proofs import check_numbers, texts
 from nla.verbs.recordings import as_criteria, judged, read_recording
 
 
@@ -24,9 +24,9 @@ def plan(
     run: StrPath,
     policy: str | Sequence[str],
     *,
-    site: Sequence[str] = (),
-    state: Sequence[str] = (),
-    require: Sequence[str] = (),
+    site: str | Sequence[str] = (),
+    state: str | Sequence[str] = (),
+    require: str | Sequence[str] = (),
     min_margin: float | None = None,
     max_rate_bound: float | None = None,
     certificates: StrPath | None = None,
@@ -67,33 +67,35 @@ def plan(
             another checkpoint.
         OutputError: the manifest cannot be written.
     """
-    selection = Selection(tuple(site), tuple(state), tuple(require), min_margin, max_rate_bound)
+    texts("policy", policy, "the name of a policy, or a list of names")
+    selection = selected(site, state, require, min_margin, max_rate_bound)
     options = Options(fraction, target_rate, zero_outgoing, seed, to)
+    proofs = None if certificates is None else read_certificates(certificates)
     inspection = judged(read_recording(run, in_process), as_criteria(criteria), ranks=False)
-    if certificates is not None:
-        inspection = _certified(inspection, certificates)
+    if proofs is not None and certificates is not None:
+        inspection = with_given(inspection, proofs, certificates)
     manifest = planned(inspection, policy, selection, options, recording_digest=_digest(run))
     if output is not None:
         atomic_write(output, manifest.dumps().encode(), sources=[run])
     return manifest
 
 
-def _certified(inspection: Inspection, path: StrPath) -> Inspection:
-    """The inspection with the certificates of a file. Raises UsageError: they are of another checkpoint."""
-    from nla.certificates.reading import read
-    from nla.verbs.certifying import evidence
-
-    found, checkpoint = read(Path(path)), inspection.checkpoint
-    if found.digest != checkpoint["digest"]:
-        raise UsageError(
-            f"{printable(path)}: these are of another checkpoint, whose digest is {found.digest[:16]}; the recording's "
-            f"is {printable(checkpoint['digest'], 16)}; certify the checkpoint that was recorded"
-        )
-    constants = {**checkpoint.get("constants", {}), **checkpoint.get("constant_arrays", {})}
-    if found.constants != constants:
-        raise UsageError(f"{printable(path)}: certificates with other constants (--set) than the recording's")
-    return with_certificates(
-        inspection, evidence(found, {each.name: each.site.neurons for each in inspection.sites})
+def selected(
+    site: str | Sequence[str],
+    state: str | Sequence[str],
+    require: str | Sequence[str],
+    min_margin: float | None,
+    max_rate_bound: float | None,
+) -> Selection:
+    """The filters of a plan. Raises UsageError: values of a wrong type."""
+    check_numbers(min_margin=min_margin, max_rate_bound=max_rate_bound)
+    named = "a name, or a list of names"
+    return Selection(
+        tuple(texts("site", site, named)),
+        tuple(texts("state", state, named)),
+        tuple(texts("require", require, named)),
+        min_margin,
+        max_rate_bound,
     )
 
 

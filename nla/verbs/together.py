@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
+from nla.certificates.results import Certificates
 from nla.checkpoint.atomic import atomic_write, check_output
 from nla.checkpoint.staging import makes_folder, staged
 from nla.errors import UsageError
@@ -17,13 +18,16 @@ from nla.manifest.document import Action, Manifest
 from nla.manifest.parameters import CUTS
 from nla.manifest.planning import plan as planned
 from nla.manifest.policies.base import Options
-from nla.manifest.selection import Selection
+from nla.manifest.selection import CERTIFICATE, NO_PROOFS, Selection
 from nla.outcomes import Outcome, Round
 from nla.surgery.carried import carried_out, digest, without
+from nla.verbs.certifying import read_certificates, with_given
 from nla.verbs.construction import Construction, for_edit
 from nla.verbs.editing import Surgery
 from nla.verbs.inspecting import replayed
 from nla.verbs.parcel import StrPath
+from nla.verbs.planning import selected
+from nla.verbs.proofs import Proof
 from nla.verbs.replaying import ReplayOptions
 from nla.verbs.verifying import Applied, Data, verified
 
@@ -37,11 +41,18 @@ def prune(
     output: StrPath,
     *,
     manifest: StrPath | None = None,
-    site: Sequence[str] = (),
-    state: Sequence[str] = (),
-    require: Sequence[str] = (),
+    site: str | Sequence[str] = (),
+    state: str | Sequence[str] = (),
+    require: str | Sequence[str] = (),
     min_margin: float | None = None,
     max_rate_bound: float | None = None,
+    certificates: StrPath | None = None,
+    certify: bool = False,
+    domain: str | None = None,
+    box: str | Sequence[str] = (),
+    ranges: StrPath | None = None,
+    margin: float = 0.0,
+    time_budget: float | None = 60.0,
     round_to: int = 1,
     tolerance: float | None = None,
     **options: Unpack[ReplayOptions],
@@ -57,9 +68,17 @@ def prune(
         manifest: where the manifest goes, as it was carried out.
         site: names of sites; all where empty.
         state: states; those that each action is for where empty.
-        require: 'held-out': units that the held-out split shows as the calibration split does.
+        require: 'held-out': units that the held-out split shows as the calibration split does; 'certificate': units
+            that are proved silent for every input of a domain.
         min_margin: standard deviations of z that a unit must be from waking.
         max_rate_bound: largest upper bound on the share of samples on which a unit fires.
+        certificates: what `certify` wrote of this checkpoint.
+        certify: prove it of the dead here, as `inspect` does; so are the next five.
+        domain: of the proof; by default the range of each element over the data.
+        box: ranges of inputs.
+        ranges: a file of ranges.
+        margin: by which what the data cover is widened.
+        time_budget: seconds that proofs may take.
         round_to: keep units so that every width that changes is a multiple of this.
         tolerance: as `verify` takes it.
 
@@ -67,8 +86,9 @@ def prune(
         ModelError, DataError, UsageError: what was given cannot be used; the message says why and what to do.
         OutputError: an output cannot be written, or is a source.
     """
-    selection = Selection(tuple(site), tuple(state), tuple(require), min_margin, max_rate_bound)
-    work = _Work(model, data, options, selection, Options(), "prune", round_to=round_to)
+    selection = selected(site, state, require, min_margin, max_rate_bound)
+    proofs = _Proofs.of(Proof.asked(certify, domain, box, ranges, margin, time_budget), certificates)
+    work = _Work(model, data, options, selection, Options(), "prune", proofs, round_to=round_to)
     return work.run(output, manifest, tolerance, 1)
 
 
@@ -80,14 +100,21 @@ def repair(
     policy: str | Sequence[str] = "repair",
     manifest: StrPath | None = None,
     rounds: int = 1,
-    site: Sequence[str] = (),
-    state: Sequence[str] = (),
-    require: Sequence[str] = (),
+    site: str | Sequence[str] = (),
+    state: str | Sequence[str] = (),
+    require: str | Sequence[str] = (),
     min_margin: float | None = None,
     max_rate_bound: float | None = None,
     fraction: float | None = None,
     target_rate: float = 0.01,
     zero_outgoing: bool = False,
+    certificates: StrPath | None = None,
+    certify: bool = False,
+    domain: str | None = None,
+    box: str | Sequence[str] = (),
+    ranges: StrPath | None = None,
+    margin: float = 0.0,
+    time_budget: float | None = 60.0,
     tolerance: float | None = None,
     **options: Unpack[ReplayOptions],
 ) -> Outcome:
@@ -106,12 +133,19 @@ def repair(
         rounds: at most so many; fewer where nothing is left to do.
         site: names of sites; all where empty.
         state: states; those that each policy is for where empty.
-        require: 'held-out', as `plan` takes it.
+        require: 'held-out', 'certificate', as `plan` takes it.
         min_margin: likewise.
         max_rate_bound: likewise.
         fraction: of strip and strip-contribution, share of a unit's incoming weights.
         target_rate: share of positions on which a unit is to fire: of shift, and of strip in several rounds.
         zero_outgoing: of shift, whether outgoing weights become zero, so that the output stays.
+        certificates: what `certify` wrote of this checkpoint; they say nothing of what a first round makes of it.
+        certify: prove it of the dead here, as `inspect` does, in each round; so are the next five.
+        domain: of the proof; by default the range of each element over the data.
+        box: ranges of inputs.
+        ranges: a file of ranges.
+        margin: by which what the data cover is widened.
+        time_budget: seconds that proofs may take.
         tolerance: as `verify` takes it.
 
     Raises:
@@ -120,9 +154,46 @@ def repair(
     """
     if not isinstance(rounds, int) or not 1 <= rounds <= _MOST_ROUNDS:
         raise UsageError(f"rounds is {rounds}, expected a whole number from 1 to {_MOST_ROUNDS}")
-    selection = Selection(tuple(site), tuple(state), tuple(require), min_margin, max_rate_bound)
+    selection = selected(site, state, require, min_margin, max_rate_bound)
     plan = Options(fraction, target_rate, zero_outgoing, options.get("seed", 0))
-    return _Work(model, data, options, selection, plan, policy).run(output, manifest, tolerance, rounds)
+    if rounds > 1 and certificates is not None:
+        raise UsageError(
+            "certificates speak of the model that is given, not of what the first round makes of it: ask for proofs of "
+            "each round with certify, or for one round"
+        )
+    proofs = _Proofs.of(Proof.asked(certify, domain, box, ranges, margin, time_budget), certificates)
+    work = _Work(model, data, options, selection, plan, policy, proofs)
+    return work.run(output, manifest, tolerance, rounds)
+
+
+@dataclass(frozen=True)
+class _Proofs:
+    """Where proofs that neurons are silent come from: made beside the replay, read from a file, or neither."""
+
+    options: Mapping[str, Any]
+    """What `inspect` is told."""
+    read: Certificates | None
+    path: StrPath = ""
+
+    @classmethod
+    def of(cls, proof: Proof | None, path: StrPath | None) -> _Proofs:
+        """Raises UsageError: both are given, or the file holds no certificates."""
+        if proof is not None and path is not None:
+            raise UsageError(
+                "proofs are asked for with certify, and given as certificates: leave one of them out"
+            )
+        if path is not None:
+            return cls({}, read_certificates(path), path)
+        return cls({} if proof is None else {"certify": True, **proof.plain()}, None)
+
+    @property
+    def given(self) -> bool:
+        """Whether there are any, or will be."""
+        return bool(self.options) or self.read is not None
+
+    def beside(self, inspection: Inspection) -> Inspection:
+        """The inspection with what the file proves. Raises UsageError: it is of another checkpoint."""
+        return inspection if self.read is None else with_given(inspection, self.read, self.path)
 
 
 @dataclass(frozen=True)
@@ -135,12 +206,15 @@ class _Work:
     selection: Selection
     plan: Options
     policy: str | Sequence[str]
+    proofs: _Proofs
     round_to: int = 1
     targets: dict[tuple[str, str], set[int]] = field(default_factory=dict)
     """By kind and site, the units that the first round acted on."""
 
     def run(self, output: StrPath, manifest: StrPath | None, tolerance: float | None, rounds: int) -> Outcome:
         """All rounds, then the verification of the last model against the first."""
+        if CERTIFICATE in self.selection.require and not self.proofs.given:
+            raise UsageError(NO_PROOFS)
         if manifest is not None:
             check_output(manifest, sources=[self.model])
         is_folder = makes_folder(self.model, output)
@@ -148,7 +222,7 @@ class _Work:
             staged(output, [self.model], is_folder=is_folder) as made,
             _folder_beside(output) as between,
         ):
-            first = replayed(self.model, self.data, **self.options)
+            first = self.proofs.beside(replayed(self.model, self.data, **self.options, **self.proofs.options))
             done, at = self._rounds(first, Path(between), made.path.name, rounds)
             applied = Applied(_all_of(done), digest(done[-1].manifest), {})
             seen = verified(self.model, at, self.data, applied, tolerance, self.options, first)
@@ -178,7 +252,8 @@ class _Work:
             done.append(self._round(step, at, place, before))
             at = place
             if number < rounds:
-                before = replayed(at, self.data, **for_edit(at, self.model, self.options))
+                options = for_edit(at, self.model, self.options)
+                before = replayed(at, self.data, **options, **self.proofs.options)
         return done, at
 
     def _round(self, step: Manifest, model: Path, place: Path, before: Inspection) -> Round:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from nla.activations import Activation
-from nla.certificates import domain_files, domains, first_layer
+from nla.certificates import domain_files, domains, first_layer, layers
 from nla.certificates.interval import ranges
 from nla.certificates.network import Network, Target
 from nla.certificates.ops.elementwise import Activate
@@ -151,7 +152,7 @@ def test_files(tmp_path):
         ("a.json", '{"x": {"lo": NaN, "hi": 1}}', "is not a number"),
         ("a.json", '{"x": {"lo": {"a": 1}, "hi": 1}}', "no arrays of numbers"),
         ("a.npz", "no zip", "cannot be read as a domain"),
-        ("a.txt", "0 1", "from .npz or .json"),
+        ("a.txt", "0 1", "from .npz"),
     ],
 )
 def test_files_that_are_refused(name, content, words, tmp_path):
@@ -195,14 +196,16 @@ def test_the_range_observed_at_an_inner_tensor_cuts_off_what_lies_before():
     inner = network.forward({"x": points}, ["a1"])["a1"]
     seen = domains.Seen("a1", (5,))
     seen.add(inner)
-    cut = domains.observed(network, seen.stated(kind=domains.OBSERVED))
-    assert domains.needed(cut, cut.targets[1]) == ()
-    bounds = prove(cut, domains.completed(cut, {}), {"a2": range(4)})["a2"]
+    stated = seen.stated(kind=domains.OBSERVED)
+    cut = layers.layer(network, network.targets[1])
+    assert cut.inputs == {"a1": (5,)}
+    bounds = prove(cut, {"a1": stated.values}, {"a2": range(4)})["a2"]
     z = network.forward({"x": points}, ["z2"])["z2"]
     assert (z.max(axis=0) <= bounds.upper).all()
-    assert "whatever leads to values of a1" in seen.stated(kind=domains.OBSERVED).sentence()
-    refused("no tensor 'q'", domains.observed, network, domains.box("q", 0, 1, (5,), kind="observed"))
-    refused("of shape", domains.observed, network, domains.box("a1", 0, 1, (4,), kind="observed"))
+    weight, bias = network.ops[2].weight, network.ops[2].bias
+    exact = np.maximum(weight, 0) @ inner.max(axis=0) + np.minimum(weight, 0) @ inner.min(axis=0) + bias
+    assert bounds.upper == pytest.approx(exact, abs=1e-5)
+    assert "whatever leads to values of a1" in stated.sentence()
 
 
 def test_the_radius_around_the_hull_of_data():
@@ -227,7 +230,7 @@ def test_the_radius_around_the_hull_of_data():
         ]
         assert inside.certified.all()
     assert first_layer.radii(network, network.targets[1], np.arange(4), {"x": points}) is None
-    assert not first_layer.is_linear(domains.observed(network, domains.box("z1", 0, 1, (5,))), target)
+    assert not first_layer.is_linear(replace(network, given={"z1": Box(np.zeros(5), np.ones(5))}), target)
 
 
 def test_the_hull_is_sharper_than_its_box():
@@ -245,3 +248,14 @@ def test_the_hull_is_sharper_than_its_box():
     open_rows = exact > 0  # what a cheaper method certifies is left at its bound
     assert open_rows.any()
     assert sharp[open_rows] == pytest.approx(exact[open_rows], abs=1e-4)
+
+
+def test_a_box_holds_what_its_ends_become_in_the_inputs_type():
+    """0.1 is read as 0.10000000149: data that reach the end that was given are covered."""
+    read = domains.as_read(domains.box("x", 0.1, 0.3, (2,)), "float32")
+    assert read.box.lo.tolist() == [0.1, 0.1]
+    assert read.box.hi.tolist() == [float(np.float32(0.3))] * 2
+    domains.check_covers(read, np.full((1, 2), 0.3, np.float32))
+    assert domains.as_read(domains.box("x", 0, 70000, (2,)), "float16").box.hi.tolist() == [70000.0] * 2
+    with pytest.raises(UsageError, match="holds no float16 number"):
+        domains.as_read(domains.box("x", 7e4, 8e4, (2,)), "float16")

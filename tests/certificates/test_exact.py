@@ -18,7 +18,8 @@ from nla.certificates.exact.linear_program import System, dual_bound, one, solve
 from nla.certificates.exact.milp import _Search, decide
 from nla.certificates.interval import ranges
 from nla.certificates.methods import METHODS
-from nla.certificates.proving import Budget, prove
+from nla.certificates.proving import prove
+from nla.certificates.question import Budget, Question
 from nla.certificates.sets import Box, Hull
 from nla.errors import MissingExtraError
 
@@ -106,13 +107,9 @@ def test_programs_of_every_operator_hold_what_inputs_reach(kind, name):
     target = network.targets[-1]
     values = network.forward({"x": inside(rng, box, 300)}, [op.output for op in network.ops])
     places = np.arange(2)
-    bound = linear_program.upper(network, known, target.pre, places, lambda: None)
+    bound = linear_program.upper(Question(network, known, target.pre, places))
     assert (values[target.pre][:, :2] <= bound).all()
-    assert (
-        bound
-        <= METHODS["linear"].bound(network, known, target.pre, places, 0.0, Budget(), lambda d, t: None)
-        + 1e-6
-    ).all()
+    assert (bound <= METHODS["linear"].bound(Question(network, known, target.pre, places)) + 1e-6).all()
     encoding = Encoding(network, known, target.pre)
     # cut to where the true maximum of the sample lies, and branch a little
     decided = decide(encoding, 0, float(values[target.pre][:, 0].max()) - 0.01, programs=30)
@@ -252,7 +249,7 @@ def test_branching_over_the_winners_of_a_maximum():
     known = tightened(network, {"x": box})
     encoding = Encoding(network, known, "z1")
     sampled = float(network.forward({"x": inside(rng, box, 5000)}, ["z1"])["z1"][:, 0].max())
-    root = linear_program.upper(network, known, "z1", np.array([0]), lambda: None)[0]
+    root = linear_program.upper(Question(network, known, "z1", np.array([0])))[0]
     assert sampled <= decide(encoding, 0, sampled, programs=60).bound <= root
 
 
@@ -271,7 +268,7 @@ def test_time_that_is_over_leaves_the_box():
     network = dense(rng, RELU, (3, 5, 5, 3))
     known = ranges(network, {"x": around(rng, (3,))})
     for name in ("lp", "milp"):
-        bound = METHODS[name].bound(network, known, "z2", np.arange(3), 0.0, Budget(0.0), lambda d, t: None)
+        bound = METHODS[name].bound(Question(network, known, "z2", np.arange(3), budget=Budget(0.0)))
         np.testing.assert_array_equal(bound, known.boxes["z2"].hi)
 
 
@@ -282,7 +279,7 @@ def test_networks_too_large_keep_their_box(monkeypatch):
     monkeypatch.setattr(linear_program, "MOST_VARIABLES", 10)
     monkeypatch.setattr("nla.certificates.exact.milp.MOST_VARIABLES", 10)
     for name in ("lp", "milp"):
-        bound = METHODS[name].bound(network, known, "z2", np.arange(3), 0.0, Budget(), lambda d, t: None)
+        bound = METHODS[name].bound(Question(network, known, "z2", np.arange(3)))
         np.testing.assert_array_equal(bound, known.boxes["z2"].hi)
 
 

@@ -11,10 +11,12 @@ from certified_networks import ACTIVATIONS, WINDOWS, around, dense, planes
 from nla.activations import Activation
 from nla.certificates import methods
 from nla.certificates.assumptions import assumptions
-from nla.certificates.methods import METHODS, Budget
+from nla.certificates.interval import ranges
+from nla.certificates.methods import METHODS
 from nla.certificates.network import Network, Target
 from nla.certificates.ops.linear import Dense
 from nla.certificates.proving import prove
+from nla.certificates.question import Budget
 from nla.certificates.rounding import HALF, SINGLE, gamma
 from nla.certificates.sets import Box, Normalised
 
@@ -25,6 +27,10 @@ def one_layer(weight, bias, threshold=0.0, **more):
     target = Target("site", "z", Activation.named("Relu"), 0, len(weight), threshold)
     n = len(weight[0])
     return Network((Dense(("x",), "z", np.array(weight), np.array(bias)),), {"x": (n,)}, (target,), **more)
+
+
+def said_of(network, domains):
+    return assumptions(network, ranges(network, domains), network.targets[0])
 
 
 def test_the_bound_is_the_inequality():
@@ -56,21 +62,23 @@ def test_neurons_on_either_side_of_a_norms_ball():
     found = prove(network, {}, {"site": [0, 1]})["site"]
     assert list(found.certified) == [edge < 0, False]
     assert list(found.method) == ["linear", "linear"]
-    said = assumptions(network, {}, target)
+    said = assumptions(network, ranges(network, {}), target)
     assert any("64 standard deviations" in sentence for sentence in said)
     uncentred = replace(network, given={"y": replace(ball, centred=False)})
-    assert not any("LayerNorm" in sentence for sentence in assumptions(uncentred, {}, target))
+    assert not any(
+        "LayerNorm" in sentence for sentence in assumptions(uncentred, ranges(uncentred, {}), target)
+    )
 
 
 def test_assumptions_name_the_arithmetic_and_overflow_where_it_may_happen():
     network = one_layer([[1.0, 1.0]], [-3.0])
     small, wide = Box(np.zeros(2), np.ones(2)), Box(np.zeros(2), np.full(2, 1e5))
-    assert len(assumptions(network, {"x": small}, network.targets[0])) == 1
-    assert "float32" in assumptions(network, {"x": wide}, network.targets[0])[0]
+    assert len(said_of(network, {"x": small})) == 1
+    assert "float32" in said_of(network, {"x": wide})[0]
     half = replace(network, unit=HALF)
-    assert "no value before this site overflows float16" in assumptions(half, {"x": wide}, half.targets[0])
+    assert "no value before this site overflows float16" in said_of(half, {"x": wide})
     unknown = Box(np.zeros(2), np.full(2, np.inf))
-    assert any("overflows float32" in s for s in assumptions(network, {"x": unknown}, network.targets[0]))
+    assert any("overflows float32" in s for s in said_of(network, {"x": unknown}))
 
 
 def test_gamma_is_infinite_where_the_sum_is_too_long():
@@ -82,9 +90,9 @@ def test_methods_are_asked_about_open_places_only(monkeypatch):
     network = planes(np.random.default_rng(3), RELU, *WINDOWS["plain"])
     asked = []
 
-    def watched(network, known, tensor, places, enough, budget, progress):
-        asked.append((tensor, places, known.boxes[tensor].hi.ravel()[places]))
-        return METHODS["linear"].bound(network, known, tensor, places, enough, budget, progress)
+    def watched(question):
+        asked.append((question.tensor, question.places, question.held))
+        return METHODS["linear"].bound(question)
 
     monkeypatch.setitem(methods.METHODS, "watched", methods.Method("watched", "", watched))
     box = around(np.random.default_rng(4), network.inputs["x"])
@@ -114,11 +122,29 @@ def test_a_budget_of_nothing_leaves_the_first_bounds_and_says_what_was_done():
     domains = {"x": around(np.random.default_rng(8), (4,), 1.0)}
     told = []
     found = prove(
-        network, domains, {"site": [0, 1, 2]}, budget=Budget(0.0), report=lambda *said: told.append(said)
+        network,
+        domains,
+        {"site": [0, 1, 2]},
+        budget=Budget(0.0),
+        report=lambda *said: told.append(said),
+        known=ranges(network, domains),
     )
     plain = prove(network, domains, {"site": [0, 1, 2]}, ("interval",))
     np.testing.assert_array_equal(found["site"].upper, plain["site"].upper)
     assert [said[0] for said in told] == ["interval", "linear", "slopes"]
+
+
+def test_ranges_that_are_stopped_leave_what_comes_after_unknown():
+    network = dense(np.random.default_rng(7), RELU, (4, 8, 8, 3))
+    domains = {"x": around(np.random.default_rng(8), (4,), 1.0)}
+    whole, answers = ranges(network, domains), iter([False, False, True, True, True])
+    part = ranges(network, domains, lambda: next(answers))
+    assert (part.boxes["a0"].hi == whole.boxes["a0"].hi).all()
+    assert np.isposinf(part.boxes["z1"].hi).all()
+    assert np.isneginf(part.boxes["z1"].lo).all()
+    nothing = prove(network, domains, {"site": [0, 1, 2]}, budget=Budget(0.0))["site"]
+    assert np.isposinf(nothing.upper).all()
+    assert not nothing.certified.any()
 
 
 def test_tightening_and_methods_report():

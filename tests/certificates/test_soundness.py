@@ -10,6 +10,7 @@ from nla.certificates import backward, slopes
 from nla.certificates.interval import ranges
 from nla.certificates.proving import prove
 from nla.certificates.rounding import SINGLE, slack
+from nla.certificates.sets import Box
 
 SHAPES = {
     "dense": lambda rng, activation: dense(rng, activation, (4, 6, 6, 5)),
@@ -77,3 +78,16 @@ def test_a_bound_is_no_further_from_the_truth_than_the_cheaper_ones():
         assert (found[1] <= found[0]).all()
         assert (found[2] <= found[1]).all()
         assert found[2].sum() < found[0].sum()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_behind_weights_that_are_not_finite_nothing_is_proved(value):
+    """A sigmoid of NaN is NaN, and lies in no range."""
+    network = dense(np.random.default_rng(3), ACTIVATIONS["Sigmoid"], (3, 4, 4, 2), bias=0.0)
+    network.ops[-1].bias[:] = -100.0
+    box = {"x": Box(np.full(3, -1.0), np.ones(3))}
+    methods = ("interval", "linear", "slopes", "lp")
+    assert prove(network, box, {"site": [0, 1]}, methods)["site"].certified.all()
+    network.ops[0].weight[1, 2] = value
+    found = prove(network, box, {"site": [0, 1]}, methods)["site"]
+    assert np.isposinf(found.upper).all()

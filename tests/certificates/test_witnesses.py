@@ -15,6 +15,7 @@ from nla.certificates.ops.joining import Concat, Product, Sum
 from nla.certificates.ops.linear import Dense
 from nla.certificates.ops.pooling import MaxPool
 from nla.certificates.ops.windows import Conv, Window
+from nla.certificates.points import Points
 from nla.certificates.rooms import room
 from nla.certificates.sets import Box, Hull, Normalised, anywhere
 from nla.certificates.witnesses import search, why_not
@@ -60,7 +61,7 @@ def test_deep_neurons_are_woken_inside_the_box_by_float32_values():
         assert (x >= box.lo).all()
         assert (x <= box.hi).all()
         z = network.forward({"x": x}, [target.pre])[target.pre]
-        assert made.z == pytest.approx(z[np.arange(30), np.arange(30)])
+        assert made.z == pytest.approx(z[np.arange(30), np.arange(30)], abs=1e-6)
         by_chance = tried[f"z{k}"].max(axis=0) > 0
         assert (made.woken >= by_chance).all()
     assert found["a2"].woken.sum() > (tried["z2"].max(axis=0) > 0).sum()
@@ -204,3 +205,33 @@ def test_every_dead_neuron_of_the_dying_network_is_woken(shared, tmp_path):
         assert made.woken.all()
         (z,) = case.run({name: made.inputs[name].astype(np.float32)}, [made.target.pre])
         assert (z[np.arange(len(z)), made.neurons] > 0).all()
+
+
+def test_inputs_in_common_are_kept_once_and_what_nobody_holds_makes_room(monkeypatch):
+    monkeypatch.setattr("nla.certificates.points._FEWEST", 4)
+    monkeypatch.setattr("nla.certificates.points._BYTES", 0)
+    kept = Points({"x": (2,)})
+    points = {"x": np.arange(12, dtype=np.float32).reshape(6, 2)}
+    nothing = np.full(5, -1)
+    at = kept.exchange(nothing, points, np.array([3, 3, 5, 3, 1]), 1.0)
+    assert len(np.unique(at)) == 3
+    np.testing.assert_array_equal(kept.values["x"][at], points["x"][[3, 3, 5, 3, 1]])
+    later = kept.exchange(at[:1], points, np.array([0]), 1.0)  # three others hold row 3 still
+    np.testing.assert_array_equal(kept.values["x"][at[1:]], points["x"][[3, 5, 3, 1]])
+    full = kept.exchange(np.array([-1, -1]), points, np.array([2, 4]), 1.0)
+    assert full.tolist() == [-1, -1]
+    again = kept.exchange(at[2:3], points, np.array([0]), 1.0)
+    assert again.tolist() == [-1]  # no room until someone lets go
+    assert later[0] not in at
+    assert kept.exchange(np.array([-1]), points, np.array([0]), 0.5).tolist() == [-1]
+
+
+def test_large_inputs_share_their_places(monkeypatch):
+    """With room for eight inputs, sixty neurons are woken all the same: most have an input in common."""
+    monkeypatch.setattr("nla.certificates.points._FEWEST", 8)
+    monkeypatch.setattr("nla.certificates.points._BYTES", 0)
+    found = search(dense(20, 60), {"a0": range(60)}, {"x": Box(np.full(20, -1.0), np.ones(20))}, rounds=2)[
+        "a0"
+    ]
+    assert len(found.points["x"]) <= 8
+    assert found.woken.mean() > 0.9

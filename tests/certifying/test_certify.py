@@ -21,6 +21,7 @@ from nla.cli.options import certifying as options
 from nla.errors import DataError, MissingExtraError, UsageError
 from nla.lifecycle import certified
 from nla.verbs import certifying as verb
+from nla.verbs import proofs
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "sample_models"
@@ -149,7 +150,7 @@ def test_a_budget_that_is_spent_leaves_neurons_undecided_and_says_so():
     found = nla.certify(model("dying_relu"), box="0:1", time_budget=1e-6, in_process=True)
     assert found.summary["undecided"] > 0
     reasons = {reason for site in found.sites for reason in site.reason if reason}
-    assert reasons == {"the time budget of 1e-06 s was spent"}
+    assert reasons == {"the time budget of 1e-06 s was spent before z was bounded at all"}
 
 
 def test_sites_behind_an_operator_without_a_rule_are_never_certified():
@@ -203,11 +204,34 @@ def changed(**fields: object) -> dict:
     return {**proved("external_data").to_dict(), **fields}
 
 
-def forged(**row: object) -> dict:
-    document = json.loads(json.dumps(proved("external_data").to_dict()))
+def plain_copy() -> dict:
+    return json.loads(json.dumps(proved("external_data").to_dict()))
+
+
+def forged(of: str = "refuted", **row: object) -> dict:
+    document = plain_copy()
     rows = document["sites"][0]["rows"]
-    next(each for each in rows if each["verdict"] == "refuted").update(row)
+    next(each for each in rows if each["verdict"] == of).update(row)
     return document
+
+
+def put(path: str, value: object) -> dict:
+    """The document with one value changed, or taken out."""
+    document = plain_copy()
+    *way, last = path.split(".")
+    place = document
+    for name in way:
+        place = place[int(name)] if name.isdecimal() else place[name]
+    if value is GONE:
+        del place[last]
+    else:
+        place[last] = value
+    return document
+
+
+GONE = object()
+X = np.zeros((2, 64), np.float32)
+SAID = "sites.0.rows.0.inequality"
 
 
 @pytest.mark.parametrize(
@@ -219,11 +243,40 @@ def forged(**row: object) -> dict:
         (changed(checkpoint={"digest": "x"}), "no sha256"),
         (changed(sites={}), "sites is no list"),
         (changed(domain={"kind": "box"}), "domain.assumes"),
-        (forged(index=999), "no whole number from 0 to 32"),
+        (forged(index=999), "no whole number from 0 to 31"),
         (forged(verdict="certified"), "which its numbers do not show"),
         (forged(verdict="safe"), "expected one of"),
         (forged(bound="low"), "no number"),
         (forged(index=True), "no whole number"),
+        (forged(index=32), "no whole number from 0 to 31"),
+        (forged(witness=None), "witness is no object"),
+        (forged(bound=-1.0), "which its numbers do not show"),
+        (forged("certified", bound=0.5), "which its numbers do not show"),
+        (forged("certified", bound=None), "which its numbers do not show"),
+        (forged("certified", verdict="undecided"), "which its numbers do not show"),
+        (forged("certified", verdict="refuted"), "which its numbers do not show"),
+        (forged("certified", method=None), "which its numbers do not show"),
+        (forged("certified", method="prayer"), "which its numbers do not show"),
+        (forged("certified", bound=-9.0), r"inequality is .*, which the rest contradicts"),
+        (forged("certified", radius=-1.0), "a radius is from 0"),
+        (forged("refuted", radius=1.0), "a radius is from 0"),
+        (forged("certified", proof="trust me"), "has a field 'proof'"),
+        (put("extra", 1), "the document has a field 'extra'"),
+        (put("summary", GONE), "lacks 'summary'"),
+        (put("summary.certified", 64), r"summary.certified is 64, which the rest contradicts: 3"),
+        (put("sites.0.counts.certified", 30), "which the rest contradicts"),
+        (put(SAID, GONE), r"sites\[0\].rows\[0\] lacks 'inequality'"),
+        (put("sites.0.threshold", 1e9), "which its numbers do not show"),
+        (put("sites.1.name", "/fc1/Relu"), "/fc1/Relu is there twice"),
+        (put("arithmetic.unit_roundoff", 2.0**-53), "of no arithmetic"),
+        (put("arithmetic.model", "float16"), "which the rest contradicts"),
+        (put("domain.kind", "any"), "is of kind box, and the whole is any"),
+        (put("domain.kind", "sphere"), "expected one of"),
+        (put("domain.inputs.0.text", "any x"), "words of the domain of x"),
+        (put("domain.inputs.0.high", 2.0), "words of the domain of x"),
+        (put("domain.inputs.0.sha256", "0" * 64), "digest of the domain of x"),
+        (put("methods", ["hope"]), "expected one of"),
+        (put("seconds", None), "seconds is no number"),
     ],
 )
 def test_a_strange_document_is_refused_in_one_line(document, said):
@@ -252,7 +305,7 @@ def test_a_file_that_is_no_json_is_refused(content, tmp_path):
         ({"box": "nan:1"}, "not a number"),
         ({"box": "0"}, "no range"),
         ({"box": "y=0:1"}, "no input"),
-        ({"box": "0:1", "site": ["/fc9/Relu"]}, "no site '/fc9/Relu'; there are"),
+        ({"box": "0:1", "site": ["/fc9/Relu"]}, "no site '/fc9/Relu'; did you mean /fc"),
         ({"box": "0:1", "site": ["/fc1/Relu"], "neuron": [32]}, "no neuron 32"),
         ({"box": "0:1", "neuron": [1]}, "name the site"),
         ({"box": "0:1", "method": "guess"}, "no method"),
@@ -269,6 +322,32 @@ def test_a_file_that_is_no_json_is_refused(content, tmp_path):
         ({"box": "0:1", "size": {"x": [1, 3]}}, "the model has 64 there"),
         ({"box": "0:1", "size": {"x": [1, 64, 1]}}, "3 sizes, the input has 2"),
         ({"box": "0:1", "size": {"z": [1]}}, "no such input"),
+        ({"box": 5}, "box is 5, expected a range"),
+        ({"box": [5]}, r"box is \[5\], expected a range"),
+        ({"box": None}, "box is None"),
+        ({"box": ""}, "is no range"),
+        ({"ranges": 5}, "ranges is 5, expected the name of a file"),
+        ({"ranges": "nope.npz"}, "nope.npz: cannot be read: No such file"),
+        ({"domain": 5}, "no domain"),
+        ({"box": "0:1", "margin": "wide"}, "margin is 'wide'"),
+        ({"data": X, "margin": float("nan")}, "margin is nan"),
+        ({"data": X, "margin": float("inf")}, "margin is inf"),
+        ({"box": "0:1", "time_budget": "60"}, "time budget is '60'"),
+        ({"box": "0:1", "time_budget": -1}, "time budget is -1"),
+        ({"box": "0:1", "time_budget": float("nan")}, "time budget is nan"),
+        ({"box": "0:1", "time_budget": float("inf")}, "or None for no end"),
+        ({"box": "0:1", "site": 5}, "site is 5"),
+        ({"box": "0:1", "site": "/fc1/Relo"}, "did you mean /fc1/Relu"),
+        ({"box": "0:1", "site": "/fc1/Relu", "neuron": 1.5}, "neuron is 1.5"),
+        ({"box": "0:1", "site": "/fc1/Relu", "neuron": -1}, "neuron is -1"),
+        ({"box": "0:1", "site": "/fc1/Relu", "neuron": True}, "neuron is True"),
+        ({"box": "0:1", "method": 5}, "method is 5"),
+        ({"box": "0:1", "size": 5}, "size is 5"),
+        ({"box": "0:1", "size": {"x": "1x64"}}, "size of x is '1x64'"),
+        ({"box": "0:1", "seed": -1}, "seed is -1"),
+        ({"box": "0:1", "run": 5}, "run is 5"),
+        ({"box": "0:1", "output": 5}, "output is 5"),
+        ({"data": 5}, "data is of type int"),
     ],
 )
 def test_bad_input_is_one_line(given, said):
@@ -300,9 +379,9 @@ def test_the_exact_methods_ask_for_their_extra(monkeypatch):
 
 def test_what_is_written_twice_is_the_same():
     assert certified.VERDICTS == results.VERDICTS
-    assert options.DOMAINS == verb.DOMAINS
+    assert options.DOMAINS == proofs.DOMAINS
     assert set(METHODS) <= set(options.METHODS)
-    assert SCHEMA["properties"]["domain"]["properties"]["kind"]["enum"] == list(verb.DOMAINS)
+    assert SCHEMA["properties"]["domain"]["properties"]["kind"]["enum"] == list(proofs.DOMAINS)
 
 
 @pytest.mark.parametrize("bound", [1.0000001, -4.9181249, -0.5, 0.0, 1e-12, -3.3e-7, 12345678.9, -1e300])

@@ -23,6 +23,12 @@ DEAD = 203
 """Neurons that all samples leave silent."""
 
 
+@pytest.fixture
+def nla(nla):
+    """As `nla`, in one process: a verification is four children, which other tests run."""
+    return lambda verb, *arguments: nla(verb, *arguments, *(() if verb == "masks" else ("--in-process",)))
+
+
 @pytest.fixture(scope="module")
 def planned(tmp_path_factory) -> dict[str, Path]:
     """Manifests by policy."""

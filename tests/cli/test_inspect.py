@@ -99,6 +99,7 @@ def test_every_option_reaches_the_api_under_its_own_name(nla, fake_api, model):
         "domain": "box",
         "box": ("0:1", "x=0:2"),
         "ranges": "r.npz",
+        "margin": 0.0,
         "time_budget": 120.0,
         "batch_size": 32,
         "providers": ("CUDAExecutionProvider", "CPUExecutionProvider"),

@@ -8,6 +8,7 @@ from drawn_runs import run, series
 import nla as package
 from nla.cli.app import nla as group
 from nla.cli.options import drawing as options
+from nla.cli.theory import theory
 from nla.errors import UsageError
 from nla.figures import saving, theme
 from nla.figures.figure import Figure
@@ -80,6 +81,9 @@ def test_the_list_names_every_kind(nla):
     done = nla("plot", "--list")
     assert done.code == 0
     assert all(f"  {name} " in done.out for name in KINDS)
+    drawing = [name for name, each in theory.commands.items() if any(p.name == "plot" for p in each.params)]
+    assert drawing
+    assert all(f"  nla theory {name} " in done.out for name in drawing)
     assert max(map(len, done.out.splitlines())) <= 100
 
 

@@ -8,15 +8,13 @@ fault of the solver can certify wrongly; the better its multipliers, the tighter
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from nla.certificates.exact.encoding import MOST_VARIABLES, Cuts, Encoding, Program
-from nla.certificates.interval import Ranges
-from nla.certificates.network import Network
+from nla.certificates.question import Budget, Question
 from nla.certificates.rounding import Floats, own, times
 from nla.errors import MissingExtraError
 
@@ -44,41 +42,24 @@ def libraries() -> tuple[Any, Any]:
     return linprog, sparse
 
 
-def upper(
-    network: Network,
-    known: Ranges,
-    tensor: str,
-    places: np.ndarray,
-    remaining: Callable[[], float | None],
-    report: Callable[[int, int], None] = lambda done, total: None,
-) -> Floats:
-    """[k] upper bounds of these elements of a tensor, one linear program each; at most what their box gives.
+def upper(asked: Question) -> Floats:
+    """[k] upper bounds of the elements asked about, one linear program each; at most what their box gives.
 
     Networks of more than MOST_VARIABLES elements before the tensor keep their box.
-
-    Args:
-        network: lowered.
-        known: boxes of every tensor.
-        tensor: whose elements are asked about.
-        places: flat, [k].
-        remaining: seconds that are left; None: no end.
-        report: told the programs done of all.
     """
     libraries()
-    found = known.boxes[tensor].hi.ravel()[places].copy()
-    encoding = Encoding(network, known, tensor)
-    if encoding.size > MOST_VARIABLES or not len(places):
-        return np.asarray(found)
-    program, shape = encoding.program(Cuts()), network.shapes[tensor]
-    system = System(program)
-    for k, place in enumerate(places):
-        left = remaining()
-        if left is not None and left <= 0:
+    found = asked.held
+    encoding = Encoding(asked.network, asked.known, asked.tensor)
+    if encoding.size > MOST_VARIABLES or not len(found) or asked.budget.spent():
+        return found
+    system = System(encoding.program(Cuts()))
+    for k, place in enumerate(asked.places):
+        if asked.budget.spent():
             break
-        report(k, len(places))
-        c, constant = encoding.aim(one(shape, int(place)))
-        found[k] = min(found[k], solve(encoding, system, c, constant, left).bound)
-    return np.asarray(found)
+        asked.progress(k, len(found))
+        c, constant = encoding.aim(one(asked.shape, int(place)))
+        found[k] = min(found[k], solve(encoding, system, c, constant, asked.budget).bound)
+    return found
 
 
 def one(shape: tuple[int, ...], place: int) -> Floats:
@@ -89,14 +70,15 @@ def one(shape: tuple[int, ...], place: int) -> Floats:
 
 
 def solve(
-    encoding: Encoding, system: System, c: Floats, constant: float, seconds: float | None = None
+    encoding: Encoding, system: System, c: Floats, constant: float, budget: Budget | None = None
 ) -> Solved:
     """A sound upper bound of Σ c·v + constant over the program; infinite where the solver came to no end."""
-    result = system.run(-c, seconds)
+    limit = budget or Budget()
+    result = system.run(-c, limit.remaining())
     if result.status == 0:
         bound = constant + dual_bound(encoding, system, c, system.multipliers(result))
         return Solved(bound + 2.0**-50 * (abs(bound) + abs(constant)), np.asarray(result.x))
-    if result.status == 2 and system.proved_empty(encoding, seconds):  # infeasible, it says
+    if result.status == 2 and system.proved_empty(encoding, limit.remaining()):  # infeasible, it says
         return Solved(-np.inf, None)
     return Solved(np.inf, None)
 

@@ -10,7 +10,7 @@ which comes as near as the time allows. A point of a program that does wake the 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,10 +19,9 @@ from nla.certificates import envelopes
 from nla.certificates.exact import linear_program
 from nla.certificates.exact.encoding import Cuts, Encoding
 from nla.certificates.exact.linear_program import Solved, System, one, solve
-from nla.certificates.interval import Ranges
-from nla.certificates.network import Network
 from nla.certificates.ops.elementwise import Activate
 from nla.certificates.ops.pooling import MaxPool
+from nla.certificates.question import Budget, Question
 from nla.certificates.rounding import Floats
 from nla.certificates.sets import Box
 
@@ -48,39 +47,30 @@ class Decided:
     """Linear programs that were solved."""
 
 
-def upper(
-    network: Network,
-    known: Ranges,
-    tensor: str,
-    places: np.ndarray,
-    enough: float,
-    remaining: Callable[[], float | None],
-    report: Callable[[int, int], None] = lambda done, total: None,
-) -> Floats:
-    """[k] upper bounds of these elements, branched until they are at or below `enough` or seen to exceed it.
+def upper(asked: Question) -> Floats:
+    """[k] upper bounds of the elements asked about, branched until they are at or below what is enough or seen to
+    exceed it.
 
-    Networks of more than MOST_VARIABLES elements before the tensor keep their box. Arguments as of
-    `linear_program.upper`.
+    Networks of more than MOST_VARIABLES elements before the tensor keep their box.
     """
     linear_program.libraries()
-    found = known.boxes[tensor].hi.ravel()[places].copy()
-    encoding = Encoding(network, known, tensor)
+    found = asked.held
+    encoding = Encoding(asked.network, asked.known, asked.tensor)
     if encoding.size > MOST_VARIABLES:
-        return np.asarray(found)
-    for k, place in enumerate(places):
-        left = remaining()
-        if left is not None and left <= 0:
+        return found
+    for k, place in enumerate(asked.places):
+        if asked.budget.spent():
             break
-        report(k, len(places))
-        found[k] = min(found[k], decide(encoding, int(place), enough, remaining).bound)
-    return np.asarray(found)
+        asked.progress(k, len(found))
+        found[k] = min(found[k], decide(encoding, int(place), asked.enough, asked.budget).bound)
+    return found
 
 
 def decide(
     encoding: Encoding,
     place: int,
     enough: float,
-    remaining: Callable[[], float | None] = lambda: None,
+    budget: Budget | None = None,
     programs: int = MOST_PROGRAMS,
 ) -> Decided:
     """Branch until the element is proved at or below `enough`, an input is met that exceeds it, or time is over.
@@ -89,24 +79,16 @@ def decide(
         encoding: of the tensor.
         place: the element, flat.
         enough: the threshold.
-        remaining: seconds that are left; None: no end.
+        budget: the time for it; None: no end.
         programs: linear programs, at most.
     """
-    return _Search(encoding, place, enough, remaining, programs).run()
+    return _Search(encoding, place, enough, budget or Budget(), programs).run()
 
 
 class _Search:
-    def __init__(
-        self,
-        encoding: Encoding,
-        place: int,
-        enough: float,
-        remaining: Callable[[], float | None],
-        programs: int,
-    ) -> None:
+    def __init__(self, encoding: Encoding, place: int, enough: float, budget: Budget, programs: int) -> None:
         self._encoding, self._place, self._enough = encoding, place, enough
-        self._remaining, self._left = remaining, programs
-        self._limit = programs
+        self._budget, self._limit, self._left = budget, programs, programs
         self._c, self._constant = encoding.aim(one(encoding.network.shapes[encoding.tensor], place))
         self._closed = -np.inf
         self._open: list[tuple[float, int, Cuts, Solved]] = []
@@ -131,13 +113,12 @@ class _Search:
         return Decided(float(bound), self._inputs, self._reached, self._limit - self._left)
 
     def _over(self) -> bool:
-        left = self._remaining()
-        return self._left <= 0 or (left is not None and left <= 0)
+        return self._left <= 0 or self._budget.spent()
 
     def _enter(self, cuts: Cuts, parent: float) -> None:
         self._left -= 1
         system = System(self._encoding.program(cuts))
-        solved = solve(self._encoding, system, self._c, self._constant, self._remaining())
+        solved = solve(self._encoding, system, self._c, self._constant, self._budget)
         bound = min(parent, solved.bound)
         if bound <= self._enough:
             self._closed = max(self._closed, bound)

@@ -10,8 +10,8 @@ from nla.cli.parameters import Parsed
 
 DOMAIN = "For which inputs"
 PROOF = "Proof"
-DOMAINS = ("any", "box", "data", "file", "hull", "non-negative")
-"""nla.verbs.certifying.DOMAINS, written out once more; a test holds them together."""
+DOMAINS = ("any", "box", "data", "file", "hull", "non-negative", "observed")
+"""nla.verbs.proofs.DOMAINS, written out once more; a test holds them together."""
 METHODS = ("interval", "linear", "slopes", "lp", "milp")
 """nla.certificates.methods.METHODS, likewise."""
 
@@ -29,7 +29,8 @@ domain = choice(
     section=DOMAIN,
     choices=DOMAINS,
     help="What inputs may be. box and file: in given ranges; data: in the range of each element over the data; hull: "
-    "in their convex hull; non-negative; any: whatever normalisation makes of it. By default what is given calls for.",
+    "in their convex hull; non-negative; observed: whatever keeps what each layer reads in its range over the data; "
+    "any: whatever normalisation makes of it. By default what is given calls for.",
 )
 box = option(
     "--box",
@@ -43,7 +44,7 @@ ranges = option(
     section=DOMAIN,
     type=click.Path(),
     metavar="FILE",
-    help="Ranges element by element: .npz or .json with lo and hi, or INPUT.lo and INPUT.hi.",
+    help="Ranges element by element: .npz or .json with lo and hi, or INPUT.lo and INPUT.hi; a property in .vnnlib.",
 )
 margin = option(
     "--margin",
@@ -51,7 +52,7 @@ margin = option(
     metavar="X",
     type=Parsed("number", parameters.tolerance),
     default=0.0,
-    help="Widen what data cover (data, hull) by so much in every element.",
+    help="Widen what data cover (data, hull, observed) by so much in every element.",
 )
 recorded = option(
     "--run",
@@ -132,3 +133,5 @@ certify = option(
     is_flag=True,
     help="Prove of each dead neuron that it is silent for every input of a domain, or find one that wakes it.",
 )
+PROOFS = (certify, domain, box, ranges, margin, time_budget)
+"""The options of commands that inspect first."""

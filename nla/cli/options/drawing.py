@@ -16,6 +16,15 @@ FORMATS = ("svg", "png", "pdf")
 THEMES = ("light", "dark")
 """nla.figures.saving.FORMATS and theme.THEMES, written out once more; a test holds them together."""
 
+OF_THEORY = {
+    "gradient": "norm of the gradient at every layer of a model, beside its bound (eq. 4)",
+    "simulate": "random networks and data that are born alive (--figure 2, 4, 5, 6)",
+    "phases": "what is born alive by depth and width",
+    "variance": "size of pre-activations by depth, predicted and measured",
+    "activations": "activations and their slopes",
+}
+"""The commands of `nla theory` that draw, and what."""
+
 
 def _kinds(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """The kinds of figure that begin so; and, where none does, a file's name."""
@@ -40,6 +49,9 @@ def _list(context: click.Context, parameter: click.Parameter, given: bool) -> No
         for kind in KINDS.values():
             if kind.several is several:
                 click.echo(f"  {kind.name.ljust(width)}  {kind.shows}")
+    click.echo("Of no run, each drawn by its own command (--plot FIGURE.svg):")
+    for name, shows in OF_THEORY.items():
+        click.echo(f"  nla theory {name.ljust(width - len('nla theory '))}  {shows}")
     context.exit()
 
 

@@ -86,7 +86,7 @@ certificates = option(
     section=WHICH,
     type=click.Path(),
     metavar="FILE.json",
-    help="What `nla certify -o` wrote of the recorded checkpoint, in place of what `nla inspect --certify` recorded.",
+    help="What `nla certify -o` wrote of the same checkpoint: proofs of silence for --require and for the manifest.",
 )
 min_margin = option(
     "--min-margin",
