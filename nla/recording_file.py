@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import stat
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from math import ceil, prod
 from pathlib import Path
@@ -28,6 +29,8 @@ Layout = Callable[[Mapping[str, Any]], dict[str, Field]]
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _DOCUMENT = "document"
 _DOCUMENT_FIELD = Field("uint8", (None,), 256 << 20)
+_SUM = "crc32"
+"""Attribute: of the document and every array, in the order of their names. Older recordings have none."""
 _COMPRESS_FROM_BYTES = 1 << 16
 _DEFLATE_FACTOR = 1100
 """DEFLATE shrinks nothing by more than about 1,032; a size that needs a higher factor is a lie."""
@@ -47,6 +50,7 @@ def to_bytes(
         _put(file, _DOCUMENT, np.frombuffer(text, np.uint8))
         for path in sorted(arrays):
             _put(file, path, arrays[path])
+        file.attrs[_SUM] = np.uint32(_sum({_DOCUMENT: np.frombuffer(text, np.uint8), **arrays}))
         for path, name in names.items():
             file.require_group(path).attrs["name"] = np.bytes_(printable(name).encode("utf-8"))
         file.flush()
@@ -58,7 +62,8 @@ def load(path: Path, schema: str, layout: Layout) -> tuple[dict[str, Any], dict[
     """The document of a recording and the arrays that `layout` says belong to it.
 
     Raises:
-        RecordingError: no such file, not HDF5, truncated, another schema, or not what `layout` expects.
+        RecordingError: no such file, not HDF5, truncated, another schema, not what `layout` expects, or changed since
+            it was written.
     """
     size = _check_file(path)
     try:
@@ -67,6 +72,7 @@ def load(path: Path, schema: str, layout: Layout) -> tuple[dict[str, Any], dict[
             document = parse(bytes(_read_all(file, {_DOCUMENT: _DOCUMENT_FIELD}, size, only=True)[_DOCUMENT]))
             fields = layout(document)
             arrays = _read_all(file, {_DOCUMENT: _DOCUMENT_FIELD, **fields}, size)
+            _check_sum(file, arrays)
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         said = one_line(error, 200)
         raise RecordingError(f"HDF5 cannot read it; is it truncated or damaged? ({said})") from error
@@ -130,6 +136,24 @@ def _check_schema(file: h5py.File, schema: str) -> None:
         raise RecordingError(f"schema {printable(found)}, this nla reads {schema}: use the nla that wrote it")
     if found != schema:
         raise RecordingError(f"schema {printable(found)}, expected {schema}")
+
+
+def _sum(arrays: Mapping[str, Array]) -> int:
+    found = 0
+    for path in sorted(arrays):
+        found = zlib.crc32(np.ascontiguousarray(arrays[path]).reshape(-1).view(np.uint8), found)
+    return found
+
+
+def _check_sum(file: h5py.File, arrays: Mapping[str, Array]) -> None:
+    """Raises RecordingError where bytes are others than were written: a flipped bit is a wrong number."""
+    if not h5py.h5a.exists(file.id, _SUM.encode()):
+        return
+    attribute = h5py.h5a.open(file.id, _SUM.encode())
+    if attribute.shape != () or attribute.dtype != np.uint32:
+        raise RecordingError(f"its attribute {_SUM} is no number of 32 bits")
+    if int(file.attrs[_SUM]) != _sum(arrays):
+        raise RecordingError("its bytes are not those that were written: it is damaged, or was edited by hand")
 
 
 def _read_all(
