@@ -63,14 +63,14 @@ def draw(run: Run) -> Figure:
         + "; ".join(f"{row['at']}: median {row['centre']}, {row['note']}" for row in rows[:12])
         + (f"; {len(rows) - 12} more sites." if len(rows) > 12 else "."),
         several=False,
-        chart=_chart(names, tau, max(row["high"] for row in rows)),
+        chart=_chart(names, max(row["high"] for row in rows)),
         datasets={"spread": rows, "limit": [{"tau": tau}]},
         table=Table(("site", "neurons", *spread.COLUMNS, f"at or below {tau:g} (%)"), tuple(table)),
         height=rows_height(len(rows), around=125),
     )
 
 
-def _chart(names: list[str], tau: float, high: float) -> alt.LayerChart:
+def _chart(names: list[str], high: float) -> alt.LayerChart:
     def x(field: str) -> alt.X:
         return alt.X(
             f"{field}:Q",

@@ -39,7 +39,7 @@ def draw(run: Run, kind: str, symbol: str, of: dict[str, Histogram], absent: str
     cells = [
         {**named(site.name, name), **cell}
         for site, name in zip(sites, names, strict=True)
-        for cell in _cells(of[site.name], first)
+        for cell in _cells(of[site.name])
     ]
     what = "activations a" if symbol == "a" else "pre-activations z"
     title = f"Distribution of the {what}"
@@ -51,7 +51,7 @@ def draw(run: Run, kind: str, symbol: str, of: dict[str, Histogram], absent: str
         caption="A row is a site, over all of its neurons and positions; bins are quarters of a decade on either side "
         f"of zero, so that the axis is logarithmic but for the bin around {symbol} = 0, and colour is too."
         + (f" {many(without, 'site')} without a histogram left out." if without else ""),
-        alternative=f"{title} of {many(len(sites), 'site')}. {_alternative(sites, names, of, symbol)}",
+        alternative=f"{title} of {many(len(sites), 'site')}. {_alternative(sites, names, of)}",
         several=False,
         chart=_chart(names, symbol, first, last, of[sites[0].name]),
         datasets={"cells": cells},
@@ -71,7 +71,7 @@ def _extent(histograms: list[Histogram]) -> tuple[int, int]:
     )
 
 
-def _cells(histogram: Histogram, first: int) -> list[dict[str, Any]]:
+def _cells(histogram: Histogram) -> list[dict[str, Any]]:
     total = max(int(np.sum(histogram.counts)), 1)
     return [
         {
@@ -183,7 +183,7 @@ def _quantile_bin(histogram: Histogram, share: float) -> str:
     return bin_name(float(histogram.edges[index]), float(histogram.edges[index + 1]))
 
 
-def _alternative(sites: tuple[RunSite, ...], names: list[str], of: dict[str, Histogram], symbol: str) -> str:
+def _alternative(sites: tuple[RunSite, ...], names: list[str], of: dict[str, Histogram]) -> str:
     said = [
         f"{name}: median {_quantile_bin(of[site.name], 0.5)}, {percent(_at_zero(of[site.name]))} of values at 0"
         for site, name in zip(sites, names, strict=True)

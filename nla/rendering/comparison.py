@@ -8,11 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from nla.rendering.table import cell
-from nla.rendering.terminal import RULES, console, stream
+from nla.rendering.terminal import console, ruled, stream
 from nla.rendering.text import SYNTHETIC
 from nla.rendering.words import count, hanging, short_names, whole
 from nla.tracking.columns import Value
@@ -211,7 +210,7 @@ def _print_table(out: Console, head: Sequence[str], rows: Cells) -> None:
 
 
 def _print_columns(out: Console, lines: Cells) -> None:
-    table = Table(box=RULES, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False, header_style="head")
+    table = ruled()
     for k, name in enumerate(lines[0]):
         left = k == 0 or name == "activation"
         table.add_column(Text(name), justify="left" if left else "right", no_wrap=True)

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from nla.lifecycle.results import STATES
 from nla.rendering.table import cell
-from nla.rendering.terminal import RULES, console, stream
+from nla.rendering.terminal import console, ruled, stream
 from nla.rendering.text import SYNTHETIC
 from nla.rendering.words import count, counted, hanging, percent, several, short, short_names, whole
 from nla.runs.run import Run
@@ -165,14 +165,7 @@ def _table(seen: Difference, width: int) -> Table:
     """A line for each site."""
     totals = seen.summary
     names, room = _shown(seen, width)
-    table = Table(
-        box=RULES,
-        show_edge=False,
-        show_footer=True,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-        header_style="head",
-    )
+    table = ruled(footer=True)
     table.add_column("site", Text(counted(len(seen.sites), "site")), no_wrap=True)
     for name in ("neurons", "changed"):
         table.add_column(name, count(totals[name]), justify="right", no_wrap=True)

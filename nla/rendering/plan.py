@@ -11,7 +11,7 @@ from rich.text import Text
 
 from nla.manifest.document import Action, Manifest
 from nla.manifest.parameters import CUTS
-from nla.rendering.terminal import RULES, console
+from nla.rendering.terminal import console, ruled
 from nla.rendering.words import count, counted, hanging, short, short_names, size, whole
 
 _MOST_DECLINED = 6
@@ -73,14 +73,7 @@ def _table(manifest: Manifest, width: int) -> Table:
     while room < _NARROWEST_SITE and len(widths) > _ALWAYS:  # the site's name gives way last
         room += widths.pop() + _GAP
     names = short_names([action.site for action in manifest.actions], max(room, 4))
-    table = Table(
-        box=RULES,
-        show_edge=False,
-        show_footer=True,
-        padding=(0, _GAP - 1, 0, 0),
-        pad_edge=False,
-        header_style="head",
-    )
+    table = ruled(_GAP, footer=True)
     sites = counted(len({action.site for action in manifest.actions}), "site")
     table.add_column("site", Text(sites), no_wrap=True)
     for heading, foot in zip(headings[: len(widths)], total, strict=False):

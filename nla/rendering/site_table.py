@@ -11,7 +11,7 @@ from rich.text import Text
 
 from nla.lifecycle.results import STATES, Inspection, SiteResult
 from nla.rendering.bars import share_bar
-from nla.rendering.terminal import RULES
+from nla.rendering.terminal import ruled
 from nla.rendering.words import count, short, short_names
 
 _ALWAYS = ("dead", "constant", "saturated", "dormant", "specialised", "active")
@@ -52,14 +52,7 @@ def _empty(
     layout: _Layout, headings: list[str], footer: list[str], styles: list[str], totals: Mapping[str, int]
 ) -> Table:
     """The columns, with the totals at their feet."""
-    table = Table(
-        box=RULES,
-        show_edge=False,
-        show_footer=True,
-        padding=(0, layout.gap - 1, 0, 0),
-        pad_edge=False,
-        header_style="head",
-    )
+    table = ruled(layout.gap, footer=True)
     table.add_column("site", _sites(layout.sites), no_wrap=True)
     if layout.with_kind:
         table.add_column("kind", no_wrap=True, style="quiet", header_style="head")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from rich.table import Table
 from rich.text import Text
 
-from nla.rendering.terminal import RULES
+from nla.rendering.terminal import ruled
 from nla.rendering.words import short_names
 from nla.tracking.results import Step
 
@@ -101,14 +101,7 @@ def step_table(
     foot: str = "",
 ) -> Table:
     """A line for each name: its value at each shown step; NaN is left empty."""
-    table = Table(
-        box=RULES,
-        show_edge=False,
-        show_footer=footer is not None,
-        padding=0,
-        pad_edge=False,
-        header_style="head",
-    )
+    table = ruled(1, footer=footer is not None)
     table.add_column(heading, Text(foot), no_wrap=True)
     for place, text in zip(shown.places, shown.headings, strict=True):
         last = cell(footer[place]) if footer is not None else ""
@@ -156,7 +149,7 @@ def percents(share: float) -> str:
 
 def ruled_table(first: str) -> Table:
     """An empty table whose first column bears this heading."""
-    table = Table(box=RULES, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False, header_style="head")
+    table = ruled()
     table.add_column(first, no_wrap=True)
     return table
 

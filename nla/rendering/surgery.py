@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nla.manifest.masks import Masks
-from nla.rendering.terminal import RULES, console
+from nla.rendering.terminal import console, ruled
 from nla.rendering.words import count, counted, hanging, percent, short, short_names, size, whole
 from nla.surgery.report import SurgeryReport
 
@@ -42,7 +42,7 @@ def print_surgery(done: SurgeryReport, path: str | None, out: Console | None = N
 
 
 def _actions(done: SurgeryReport, width: int) -> Table:
-    table = Table(box=RULES, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False, header_style="head")
+    table = ruled()
     table.add_column("site", no_wrap=True)
     table.add_column("action", no_wrap=True)
     for heading in ("units", "stayed"):

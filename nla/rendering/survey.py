@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nla.rendering.checkpoint import checkpoint_facts
-from nla.rendering.terminal import RULES, console
+from nla.rendering.terminal import console, ruled
 from nla.rendering.words import count, counted, hanging, short_names, whole
 from nla.site import Input, Producer, Site, Survey
 
@@ -100,8 +100,7 @@ def _table(survey: Survey, width: int) -> Table:
     longest = max(len(site.name) for site in survey.sites)
     gap = 2 if longest + used + len(headings) <= width else 1
     names = short_names([site.name for site in survey.sites], max(16, width - used))
-    padding = (0, gap - 1, 0, 0)
-    table = Table(box=RULES, show_edge=False, padding=padding, pad_edge=False, header_style="head")
+    table = ruled(gap)
     table.add_column("site", no_wrap=True)
     for heading in headings:
         table.add_column(heading, justify="right" if heading in ("neurons", "axis") else "left", no_wrap=True)

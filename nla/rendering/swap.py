@@ -10,7 +10,7 @@ from rich.text import Text
 
 from nla.lifecycle.results import Inspection, path_of
 from nla.outcomes import Swapped
-from nla.rendering.terminal import RULES, console
+from nla.rendering.terminal import console, ruled
 from nla.rendering.words import count, counted, hanging, percent, short, short_names, whole
 
 SCHEMA = "nla/swap/1"
@@ -96,14 +96,7 @@ def print_swap(swapped: Swapped, path: str | None, out: Console | None = None) -
 
 def _table(swapped: Swapped, width: int) -> Table:
     before, names = swapped.before, list(swapped.after)
-    table = Table(
-        box=RULES,
-        show_edge=False,
-        show_footer=True,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-        header_style="head",
-    )
+    table = ruled(footer=True)
     total = before.summary
     table.add_column("site", Text(counted(len(before.sites), "site")), no_wrap=True)
     table.add_column("neurons", count(total["neurons"]), justify="right", no_wrap=True)

@@ -13,6 +13,7 @@ from typing import Any, TextIO
 from rich.box import Box
 from rich.color import ColorSystem
 from rich.console import Console
+from rich.table import Table
 from rich.theme import Theme
 
 from nla.errors import OutputError
@@ -45,7 +46,7 @@ _PLAIN = str.maketrans("…·—–─│×′█▓▒░▪▫", "~.---|x'#=+-
 _COMMAND = re.compile(r"^(\s*):(?=:)|#(?=#\w*\[)", re.MULTILINE)
 """What hosted CIs read as a command to them: a line that begins with ::, and ##[ or ##vso[ anywhere."""
 
-RULES = Box("    \n    \n ── \n    \n    \n ── \n    \n    \n", ascii=True)
+_RULES = Box("    \n    \n ── \n    \n    \n ── \n    \n    \n", ascii=True)
 """Lines under the head and over the foot of a table, nothing else; `_Stream` writes them in ASCII too."""
 
 
@@ -134,3 +135,15 @@ def console(target: TextIO | None = None, width: int | None = None) -> Console:
         made.width = int(columns) if columns.isdecimal() and int(columns) > 0 else WIDTH_WITHOUT_TERMINAL
     made.width = max(made.width, _NARROWEST)
     return made
+
+
+def ruled(gap: int = 2, *, footer: bool = False) -> Table:
+    """An empty table: lines under its head and over its foot, and `gap` spaces between columns."""
+    return Table(
+        box=_RULES,
+        show_edge=False,
+        show_footer=footer,
+        padding=(0, gap - 1, 0, 0),
+        pad_edge=False,
+        header_style="head",
+    )

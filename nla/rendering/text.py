@@ -105,7 +105,7 @@ def evidence(inspection: Inspection) -> Iterator[str]:
         share = percent(dead / neurons)
         yield f"{count(dead)} of {counted(neurons, 'neuron')} {_are(dead)} dead ({share}).{_held(inspection)}"
         yield _bound(inspection, dead)
-        yield from _on_held_out(inspection, dead)
+        yield from _on_held_out(inspection)
         yield from _proved(inspection)
     elif neurons:
         yield f"None of {counted(neurons, 'neuron')} is dead."
@@ -152,7 +152,7 @@ def _bound(inspection: Inspection, dead: int) -> str:
     )
 
 
-def _on_held_out(inspection: Inspection, dead: int) -> Iterator[str]:
+def _on_held_out(inspection: Inspection) -> Iterator[str]:
     tested = [r for r in inspection.sites if r.held_out is not None and r.counts["dead"]]
     if tested:
         samples = min(result.held_out.samples for result in tested if result.held_out is not None)

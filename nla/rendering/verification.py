@@ -6,14 +6,13 @@ import math
 from collections.abc import Iterator
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from nla.lifecycle.results import path_of
 from nla.outcomes import Outcome
 from nla.rendering.checkpoint import checkpoint_facts
 from nla.rendering.surgery import print_notes, print_stayed, sizes
-from nla.rendering.terminal import RULES, console
+from nla.rendering.terminal import console, ruled
 from nla.rendering.words import count, counted, hanging, percent, short, short_names, whole
 from nla.verification.results import Accuracy, Latency, OutputResult, Promise, SiteChange, Verification
 
@@ -169,7 +168,7 @@ def _print_states(out: Console, seen: Verification) -> None:
         )
         return
     states = [s for s in _STATES if any(c.counts_before.get(s) or c.counts_after.get(s) for c in changes)]
-    table = Table(box=RULES, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False, header_style="head")
+    table = ruled()
     table.add_column("  site", no_wrap=True)
     for heading in ("neurons", *states):
         table.add_column(heading, justify="right", no_wrap=True)

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from nla.rendering.checkpoint import checkpoint_facts
 from nla.rendering.surgery import print_notes
-from nla.rendering.terminal import RULES, console
+from nla.rendering.terminal import console, ruled
 from nla.rendering.text import print_not_understood
 from nla.rendering.weight_sentences import certain, faults, gradient, initialisation, label, skipped
 from nla.rendering.words import count, counted, hanging, percent, short, whole
@@ -78,14 +78,7 @@ def _model(found: WeightInspection) -> Text:
 
 
 def _table(name: str, headings: Sequence[str], footer: Sequence[str] | None = None) -> Table:
-    table = Table(
-        box=RULES,
-        show_edge=False,
-        show_footer=footer is not None,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-        header_style="head",
-    )
+    table = ruled(footer=footer is not None)
     feet = footer or [""] * (len(headings) + 1)
     table.add_column(name, Text(feet[0]), no_wrap=True)
     for heading, foot in zip(headings, feet[1:], strict=True):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nla.lifecycle.results import STATES, Finding
+from nla.lifecycle.results import Finding, totals
 from nla.statistics.measurements import Histogram
 
 
@@ -100,8 +100,7 @@ class Run:
     @property
     def summary(self) -> dict[str, int]:
         """Totals over all sites: neurons, then a count for each state."""
-        totals = {state: sum(site.counts[state] for site in self.sites) for state in STATES}
-        return {"neurons": sum(site.neurons for site in self.sites), **totals}
+        return totals(site.counts for site in self.sites)
 
     @property
     def has_rows(self) -> bool:
@@ -110,7 +109,4 @@ class Run:
 
     def __getitem__(self, name: str) -> RunSite:
         """The site of that name. Raises KeyError."""
-        for site in self.sites:
-            if site.name == name:
-                return site
-        raise KeyError(name)
+        return {site.name: site for site in self.sites}[name]

@@ -128,10 +128,7 @@ class Comparison:
 
     def __getitem__(self, label: str) -> Experiment:
         """The run of that name. Raises KeyError."""
-        for each in self.experiments:
-            if each.label == label:
-                return each
-        raise KeyError(label)
+        return {each.label: each for each in self.experiments}[label]
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """A row for each layer of each run: what it is, its numbers, the user's columns; None: not known."""

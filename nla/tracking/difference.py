@@ -169,10 +169,7 @@ class Difference:
 
     def __getitem__(self, name: str) -> SiteDifference:
         """The site of that name in the first run. Raises KeyError."""
-        for site in self.sites:
-            if site.name == name:
-                return site
-        raise KeyError(name)
+        return {site.name: site for site in self.sites}[name]
 
     def to_dict(self) -> dict[str, Any]:
         """The document that `--json` writes: `schemas/difference-1.schema.json`."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nla.lifecycle.results import STATES
+from nla.lifecycle.results import totals
 from nla.runs.run import Run, RunSite
 from nla.tracking import transitions as counting
 from nla.tracking.assumptions import Assumptions, assumptions
@@ -66,8 +66,7 @@ class Step:
     @property
     def summary(self) -> dict[str, int]:
         """Totals over all sites: neurons, then a count for each state."""
-        totals = {state: sum(site.counts[state] for site in self.sites) for state in STATES}
-        return {"neurons": sum(site.neurons for site in self.sites), **totals}
+        return totals(site.counts for site in self.sites)
 
     @property
     def dead_share(self) -> float:
@@ -92,10 +91,7 @@ class Tracking:
 
     def __getitem__(self, name: str) -> Trajectory:
         """The trajectory of the site of that name. Raises KeyError."""
-        for trajectory in self.trajectories:
-            if trajectory.name == name:
-                return trajectory
-        raise KeyError(name)
+        return {trajectory.name: trajectory for trajectory in self.trajectories}[name]
 
     @property
     def neurons(self) -> int:

@@ -53,13 +53,13 @@ class OutputDifferences:
         self._values += before.size
         self._nonfinite += _nonfinite(before)
         if before.shape != after.shape or before.dtype != after.dtype:
-            self._differ(np.full(samples, math.inf), samples)
+            self._differ(np.full(samples, math.inf))
             return
         numbers = before.dtype.kind in "biuf" or before.dtype.name in _TOLERANCES
         moved, size = _moved(before, after) if numbers else (_told_apart(before, after), np.zeros(()))
         self._within += int(np.count_nonzero(moved <= self._tolerance * np.maximum(1.0, size)))
         self._largest_value = max(self._largest_value, float(size.max(initial=0.0)))
-        self._differ(_per_sample(moved, samples), samples)
+        self._differ(_per_sample(moved, samples))
         if self.classes is not None and before.size:
             same = np.argmax(before, axis=-1) == np.argmax(after, axis=-1)
             self._positions += same.size
@@ -92,7 +92,7 @@ class OutputDifferences:
         inexact = self._dtype.startswith(("float", "bfloat"))
         return self._given_tolerance if inexact else 0.0
 
-    def _differ(self, by_sample: NDArray[np.float64] | float, samples: int) -> None:
+    def _differ(self, by_sample: NDArray[np.float64] | float) -> None:
         self._largest_absolute = max(self._largest_absolute, float(np.max(by_sample, initial=0.0)))
         if isinstance(by_sample, float):
             self._by_sample = None

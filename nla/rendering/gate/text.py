@@ -15,7 +15,7 @@ from nla.gate.metrics import METRICS
 from nla.gate.results import Checked, RuleResult, synthetic
 from nla.lifecycle.results import path_of
 from nla.rendering.gate.words import verdict
-from nla.rendering.terminal import RULES, WIDTH_WITHOUT_TERMINAL, console
+from nla.rendering.terminal import WIDTH_WITHOUT_TERMINAL, console, ruled
 from nla.rendering.words import counted, hanging, short, short_names, whole
 from nla.runs.run import Run
 
@@ -61,7 +61,7 @@ def print_checked(checked: Checked, out: Console | None = None) -> None:
 def print_metrics(out: Console | None = None) -> None:
     """What rules can be about: `nla check --list`; both: the network, and each layer."""
     out = out or console()
-    table = Table(box=RULES, show_edge=False, padding=(0, 2, 0, 0), pad_edge=False, header_style="head")
+    table = ruled(3)
     for heading in ("metric", "of", "limit", "meaning"):
         table.add_column(heading, no_wrap=heading != "meaning")
     for metric in METRICS.values():
@@ -117,7 +117,7 @@ def _table(rows: Sequence[_Row], width: int) -> Table:
     if room < 2 * _NARROWEST and number == len(_FIXED):  # the limit says it too
         number -= 1
         room = _room(width, widths[:number])
-    table = Table(box=RULES, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False, header_style="head")
+    table = ruled()
     least = dict(zip(("", *_FIXED), (len("FAILS"), *widths), strict=True))
     for heading in ("", "rule", "where", *_FIXED[:number]):
         table.add_column(heading, no_wrap=True, min_width=least.get(heading))

@@ -17,7 +17,7 @@ def add_to_bias(work: Work, layer: Weighted, left: Array, at: int | None) -> Non
     if at is None:
         _behind(work, layer, left)
         return
-    scaled = left if "Gemm" not in node.op_type else _unscaled(work, node, left)
+    scaled = left if "Gemm" not in node.op_type else _unscaled(node, left)
     if scaled is None:
         _behind(work, layer, left)
     elif query.operand(node, at) is None:
@@ -31,7 +31,7 @@ def add_to_bias(work: Work, layer: Weighted, left: Array, at: int | None) -> Non
         _behind(work, layer, left)
 
 
-def _unscaled(work: Work, node: ir.Node, left: Array) -> Array | None:
+def _unscaled(node: ir.Node, left: Array) -> Array | None:
     """What must stand in a Gemm's third operand for its beta to make `left` of it; None where it makes nothing."""
     beta = query.real(node, "beta", 1.0)
     return None if beta == 0 else left / beta

@@ -193,11 +193,11 @@ def _arriving(
             ledger.refuse(read.unit[plain], f"{unknown} before {where}.")
         else:
             made[plain] = carried[plain]
-    _refuse_at_border(edit, read, made, ledger, exact)
+    _refuse_at_border(read, made, ledger, exact)
     return made
 
 
-def _refuse_at_border(edit: ModelEdit, read: Read, arriving: Floats, ledger: Ledger, exact: bool) -> None:
+def _refuse_at_border(read: Read, arriving: Floats, ledger: Ledger, exact: bool) -> None:
     """Where a constant other than zero is read by what has borders, or by what can take no bias."""
     node = read.use.weighted.node
     unknown = np.isnan(arriving)

@@ -75,7 +75,7 @@ def _place(edit: ModelEdit, structure: Structure, name: str) -> _Place | str:
     patterns = patterns_of(structure)
     pattern = patterns.get(draft.what.gate) if draft.what.gate is not None else pattern_of(patterns, draft)
     if pattern is None:
-        return _fused(edit, structure, draft, opset)
+        return _fused(edit, draft, opset)
     return _written_out(edit, structure, draft, pattern, opset)
 
 
@@ -111,7 +111,7 @@ def _type(edit: ModelEdit, structure: Structure, pattern: Pattern) -> np.dtype[n
     return None if proto is None else computed_type(edit, proto, 1)
 
 
-def _fused(edit: ModelEdit, structure: Structure, draft: Draft, opset: int) -> _Place | str:
+def _fused(edit: ModelEdit, draft: Draft, opset: int) -> _Place | str:
     """A layer that applies φ itself becomes one that does not."""
     node = draft.value.producer()
     proto = None if node is None else proto_of(edit, node)
