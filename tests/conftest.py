@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,6 +13,12 @@ NEED_TORCH = ("exported_models.py", "transformer_reference.py")
 collect_ignore = [] if find_spec("torch") else list(NEED_TORCH)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def pytest_runtest_setup() -> None:
+    """Sets aside what is alive before a test: each replay collects garbage, and would look through all of it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -280,7 +280,7 @@ def test_narrow_types_open_in_either_form(save, model, data_type, raw):
         size = {TensorProto.INT4: 2, TensorProto.UINT4: 2, TensorProto.FLOAT8E4M3FN: 3}.get(data_type, 6)
         tensor = TensorProto(name="odd", data_type=data_type, dims=[3], raw_data=bytes(size))
     model.graph.initializer.append(tensor)
-    open_onnx(save(model))
+    assert open_onnx(save(model)).proto.graph.initializer[-1] == tensor
 
 
 def test_strings_open_and_must_be_all_there(save, model):

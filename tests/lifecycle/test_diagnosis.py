@@ -174,11 +174,9 @@ def test_commands_quote_paths_and_sites_for_the_shell() -> None:
     files = {**FILES, "checkpoint": {"path": "my model; rm -rf.onnx"}}
     where = site("a b", 10)
     inspection = judge([where], {"a b": measure(half_dead(10), where.activation)}, None, Criteria(), **files)
-    for finding in inspection.findings:
-        words = shlex.split(finding.command)
-        assert words[2] == "RUN.h5" or words[2] == "my model; rm -rf.onnx"
-        if "--site" in words:
-            assert words[words.index("--site") + 1] == "a b"
+    commands = [shlex.split(finding.command) for finding in inspection.findings]
+    assert {words[2] for words in commands} == {"RUN.h5", "my model; rm -rf.onnx"}
+    assert {words[words.index("--site") + 1] for words in commands if "--site" in words} == {"a b"}
 
 
 def test_every_trigger_has_its_rule() -> None:

@@ -153,6 +153,7 @@ def changes() -> dict[str, Any]:
         "a share of 0": (parameters("strip", fraction=0), "expected a share"),
         "a scheme unheard of": (parameters("reset", scheme="xavier"), "one of he, glorot, lecun"),
         "a negative seed": (parameters("reset", seed=-1), "seed is -1"),
+        "an enormous seed": (parameters("reset", seed=2**63), "seed is 9223372036854775808"),
         "an enormous number": (parameters("fold", values=10**400), "expected a number"),
         "a negative scale": (parameters("merge", scales=[1, -1]), "scales is -1, expected a number above 0"),
         "a target that is no index": (parameters("merge", into=[1.5, 2]), "into is 1.5"),
@@ -169,7 +170,7 @@ def changes() -> dict[str, Any]:
         "notes of numbers": (lambda m: m.update(notes=[3]), "expected a sentence"),
         "declined without a reason": (
             lambda m: m.update(declined=[{"kind": "fold", "site": "relu", "units": []}]),
-            "reason is missing",
+            "declined entry 1: reason is missing",
         ),
         "an id twice": (
             lambda m: m["actions"].append({**m["actions"][0], "units": [7]}),
@@ -224,6 +225,8 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path):
         read(tmp_path / "none.json")
     with pytest.raises(UsageError, match="not a regular file"):
         read(tmp_path)
+    with pytest.raises(UsageError, match="cannot be read: File name too long"):
+        read(tmp_path / ("m" * 300))
     path = tmp_path / "m.json"
     path.write_text(manifest(action()).dumps())
     assert read(path) == manifest(action())

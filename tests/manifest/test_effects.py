@@ -93,6 +93,7 @@ def test_the_width_of_a_weight_is_read_off_the_file(size, width):
 def test_the_worth_of_silence_counts_samples_and_neurons():
     seen = network((site("a"), columns(0, LIVELY, 0)), (site("b"), columns(LIVELY, LIVELY, 0)))
     worth = plan(seen, "remove").worth
+    assert worth["confidence"] == 0.95
     assert worth["calibration"]["samples"] == 50
     assert worth["calibration"]["units"] == 3
     assert worth["calibration"]["rate_upper_bound"] == pytest.approx(1 - 0.05 ** (1 / 50))

@@ -110,6 +110,7 @@ def test_duplicates_are_proved_on_the_weights_whatever_the_filters():
     [
         ({"site": ("rleu",)}, "did you mean relu"),
         ({"state": ("daed",)}, "did you mean dead"),
+        ({"state": ("?",)}, "there are dead, constant, saturated, dormant, born and 3 more"),
         ({"require": ("luck",)}, "no requirement 'luck'"),
         ({"require": ("held-out",)}, "the recording has none"),
         ({"min_margin": float("nan")}, "min_margin is nan"),

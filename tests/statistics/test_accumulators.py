@@ -304,6 +304,12 @@ def test_gram_is_the_product_of_the_finite_rows(d):
     np.testing.assert_allclose(gram.gram, rows.T @ rows, rtol=1e-12)
 
 
+def test_histogram_has_quarters_of_a_decade_from_a_millionth_to_a_million_on_either_side():
+    assert (len(EDGES), BINS) == (100, 99)
+    assert (-EDGES[::-1]).tolist() == EDGES.tolist()
+    np.testing.assert_allclose(EDGES[50:99], [10.0 ** (k / 4) for k in range(-24, 25)], rtol=1e-12)
+
+
 @given(data())
 @settings(deadline=None)
 def test_histogram_counts_every_finite_value_in_its_bin(d):

@@ -88,6 +88,38 @@ def test_a_constant_channel_of_what_is_padded_with_its_own_value_is_folded(tmp_p
     assert operate(proto, tmp_path).done == {"h": (2,)}
 
 
+@pytest.mark.parametrize("kind", ["InstanceNormalization", "BatchNormalization"])
+def test_a_constant_channel_is_folded_through_a_normalisation_of_each_channel(kind, tmp_path):
+    w1, b1 = random(5, 3, 1, 1), bias(5)
+    w1[2], b1[2] = 0, 0.75
+    parameters = norm(5)
+    operands = "s, b" if kind == "InstanceNormalization" else "s, b, m, v"
+    proto = model(
+        "float[N,3,6,6] x => float[N,4,6,6] y",
+        f"a = Conv(x, w1, b1)\n h = Relu(a)\n n = {kind}(h, {operands})\n y = Conv(n, w2)",
+        {
+            "w1": w1,
+            "b1": b1,
+            "w2": random(4, 5, 1, 1),
+            **{name: parameters[name] for name in operands.split(", ")},
+        },
+    )
+    out = operate(proto, tmp_path)
+    assert out.done == {"h": (2,)}
+    assert out.shape("s") == (4,)
+
+
+def test_a_channel_of_zeros_leaves_a_sum_over_positions_and_another_constant_stays(tmp_path):
+    w1, b1 = random(5, 3, 1, 1), bias(5, 1)
+    w1[2], b1[2] = 0, 0.75
+    proto = model(
+        "float[N,3,6,6] x => float[N,4] y",
+        "a = Conv(x, w1, b1)\n h = Relu(a)\n p = LpPool <kernel_shape=[6,6]> (h)\n f = Flatten(p)\n y = Gemm(f, w2)",
+        {"w1": w1, "b1": b1, "w2": random(5, 4)},
+    )
+    assert operate(proto, tmp_path).done == {"h": (1,)}
+
+
 def test_a_residual_block_loses_its_inner_channels_and_keeps_the_stream(tmp_path):
     proto = model(
         "float[N,3,8,8] x => float[N,2] y",
