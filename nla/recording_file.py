@@ -141,7 +141,7 @@ def _check_schema(file: h5py.File, schema: str) -> None:
 def _sum(arrays: Mapping[str, Array]) -> int:
     found = 0
     for path in sorted(arrays):
-        found = zlib.crc32(np.ascontiguousarray(arrays[path]).reshape(-1).view(np.uint8), found)
+        found = zlib.crc32(np.ascontiguousarray(arrays[path]).reshape(-1).view(np.uint8).data, found)
     return found
 
 
@@ -153,7 +153,9 @@ def _check_sum(file: h5py.File, arrays: Mapping[str, Array]) -> None:
     if attribute.shape != () or attribute.dtype != np.uint32:
         raise RecordingError(f"its attribute {_SUM} is no number of 32 bits")
     if int(file.attrs[_SUM]) != _sum(arrays):
-        raise RecordingError("its bytes are not those that were written: it is damaged, or was edited by hand")
+        raise RecordingError(
+            "its bytes are not those that were written: it is damaged, or was edited by hand"
+        )
 
 
 def _read_all(

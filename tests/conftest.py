@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,6 +14,12 @@ NEED_TORCH = ("exported_models.py", "transformer_reference.py")
 collect_ignore = [] if find_spec("torch") else list(NEED_TORCH)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def pytest_configure() -> None:
+    """Ctrl-C reaches the processes of the tests also where these run in the background of a shell."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_setup() -> None:

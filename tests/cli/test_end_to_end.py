@@ -114,7 +114,10 @@ def test_ctrl_c_in_the_middle_leaves_nothing(tmp_path):
     )
     child = first_child(process)
     os.kill(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    try:
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert (process.returncode, said) == (130, "nla: interrupted; nothing was written\n")
     assert list(tmp_path.iterdir()) == []
     assert not Path(f"/proc/{child}").exists()

@@ -87,8 +87,7 @@ class Linear:
         b, size = self.offset, self.offset_size
         if self.exact:
             return Box(self.apply(x.lo[None])[0] + b, self.apply(x.hi[None])[0] + b), None
-        ends = np.stack([x.hi, np.abs(x.hi), -x.lo, np.abs(x.lo), x.largest])
-        pos, neg = self._unless(ends, "pos"), self._unless(ends, "neg")
+        pos, neg = self._at_ends(x, "pos"), self._at_ends(x, "neg")
         high, above = pos[0] - neg[2] + b, pos[1] - neg[3] + size  # above, below: Σ |terms| at that corner
         low, below = pos[2] - neg[0] - b, pos[3] - neg[1] + size
         whole = pos[4] - neg[4] + size
@@ -97,6 +96,13 @@ class Linear:
         error = relative * whole + np.where(whole > 0, tiny, 0.0)
         box = Box(-outward(low, below, relative, tiny), outward(high, above, relative, tiny))
         return box, np.broadcast_to(error, box.shape)
+
+    def _at_ends(self, x: Box, part: str) -> tuple[Floats, ...]:
+        """W's part, 'pos' or 'neg', times hi, |hi|, -lo, |lo| and the largest |x|."""
+        if (x.lo < 0).any():
+            return tuple(self._unless(np.stack([x.hi, np.abs(x.hi), -x.lo, np.abs(x.lo), x.largest]), part))
+        high, low = self._unless(np.stack([x.hi, x.lo]), part)  # behind a ReLU: the same sums again and again
+        return high, high, -low, low, high
 
     def _unless(self, x: Floats, part: str) -> Floats:
         """W's part, 'pos' or 'neg', times x [rows, *shape] < ∞ or = ∞; ∞ read by a weight of zero counts as nothing."""
