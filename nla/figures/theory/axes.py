@@ -11,8 +11,6 @@ from nla.figures.parts import PLAIN, many
 from nla.theory.simulation.results import Series, Simulation
 
 _MOST_WIDTHS = 8
-_SPREAD = 0.28
-"""Octaves over which the marks of one depth stand beside one another."""
 POINT = 45
 """Area of a mark with an error bar."""
 
@@ -31,9 +29,10 @@ def some(series: Sequence[Series]) -> list[Series]:
     return [series[round(k * step)] for k in range(_MOST_WIDTHS)]
 
 
-def beside(depth: int, number: int, of: int) -> float:
-    """Where the mark of series `number` of so many stands, that those of one depth do not hide one another."""
-    return float(depth * 2 ** (_SPREAD * ((number + 0.5) / of - 0.5)))
+def beside(depth: int, number: int, of: int, octaves: float) -> float:
+    """Where the mark of series `number` of so many stands, that those of one depth do not hide one another: side by
+    side over so many octaves."""
+    return float(depth * 2 ** (octaves * ((number + 0.5) / of - 0.5)))
 
 
 def depth_axis(depth: int, field: str = "depth") -> alt.X:

@@ -20,6 +20,8 @@ NAMES = {
     "normalised-living": "batch-normalised, living points alone",
 }
 _PANEL = 180
+_OCTAVES = 0.72
+"""Over which the marks of one depth stand: small panels need more."""
 
 
 def draw(simulation: Simulation) -> Figure:
@@ -34,7 +36,7 @@ def draw(simulation: Simulation) -> Figure:
             **row,
             "value": row["living_share"],
             "named": NAMES[each.task.scheme],
-            "at": beside(row["depth"], schemes.index(each.task.scheme), len(schemes)),
+            "at": beside(row["depth"], schemes.index(each.task.scheme), len(schemes), _OCTAVES),
         }
         for each in chosen
         for row in rows_of(each, powers(depth))
@@ -96,7 +98,7 @@ def _chart(depth: int, widths: list[int], names: list[str]) -> alt.HConcatChart:
         bars = base.mark_rule(strokeWidth=1.5).encode(
             x=at, y=share_axis(title, "share_low"), y2="share_high:Q", color=colour
         )
-        points = base.mark_point(filled=True, size=42, opacity=0.9).encode(
+        points = base.mark_point(filled=True, size=24, opacity=1).encode(
             x=at,
             y=share_axis(title),
             color=colour,

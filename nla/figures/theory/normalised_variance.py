@@ -10,6 +10,8 @@ from nla.figures.theory.axes import POINT, beside, depth_axis, of_simulation, so
 from nla.theory.simulation.results import Simulation
 
 TITLE = "Normalised variance of the outputs"
+_OCTAVES = 0.28
+"""Over which the marks of one depth stand."""
 _FEWEST = 16
 """Living networks below which their quartiles say little."""
 
@@ -21,7 +23,7 @@ def draw(simulation: Simulation) -> Figure:
         {
             "width": each.task.width,
             "depth": at,
-            "at": beside(at, number, len(chosen)),
+            "at": beside(at, number, len(chosen), _OCTAVES),
             "low": quartiles[0],
             "median": quartiles[1],
             "high": quartiles[2],
