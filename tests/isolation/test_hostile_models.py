@@ -29,11 +29,10 @@ def dies(tmp_path, text, match, limits, **arrays):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("operator", ["Div", "Mod"])
-def test_the_division_that_the_processor_refuses(tmp_path, operator):
-    text = f"""
+def test_the_division_that_the_processor_refuses(tmp_path):
+    text = """
     <ir_version: 8, opset_import: ["" : 17]>
-    g () => (int32[1] y) <int32[1] a = {{-2147483648}}, int32[1] b = {{-1}}> {{ y = {operator} (a, b) }}
+    g () => (int32[1] y) <int32[1] a = {-2147483648}, int32[1] b = {-1}> { y = Div (a, b) }
     """
     dies(tmp_path, text, "hostile.onnx: crashed with SIGFPE .* while creating the session", Limits())
 
