@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
 from itertools import islice
 from typing import Any
@@ -19,6 +19,7 @@ from nla.graph.cost import multiply_adds
 from nla.graph.given import ConstantFeed, place
 from nla.graph.loading import load
 from nla.graph.prepare import Prepared, prepare
+from nla.graph.randomness import drawn_outputs
 from nla.replay.blame import names_files
 from nla.replay.compare import (
     Array,
@@ -70,8 +71,10 @@ def compare(arguments: Arguments, arrays: Arrays, report: Report) -> tuple[dict[
     prepared = prepare(original, constants)
     data = open_calibration(data_given(arguments, arrays), prepared.inputs, options)
     report({"phase": "loading both models in onnxruntime"})
+    drawn = drawn_outputs(prepared.model.graph)
+    outputs = _compared(original, drawn)
     before, after = (
-        _runner(model, constants, providers, arguments["verbose"]) for model in (original, edited)
+        _runner(model, outputs, constants, providers, arguments["verbose"]) for model in (original, edited)
     )
     tolerance = _tolerance(arguments["tolerance"], original)
     batch = batch_size(before, after, data, _fixed(prepared, data), arguments["largest_batch"])
@@ -96,7 +99,7 @@ def compare(arguments: Arguments, arrays: Arrays, report: Report) -> tuple[dict[
         "after": _about(edited),
         "size_before": asdict(_size(original, constants, data)),
         "size_after": asdict(_size(edited, constants, data)),
-        "notes": _notes(original),
+        "notes": _notes(original, drawn),
     }
     return plain, {}
 
@@ -111,14 +114,28 @@ def _opened(arguments: Arguments, name: str, report: Report) -> OnnxCheckpoint:
     return open_checkpoint(path, lambda done, total: progress("reading the models", done, total), **said)
 
 
+def _compared(original: OnnxCheckpoint, drawn: Collection[str]) -> tuple[str, ...]:
+    """The outputs that an edit can be judged by. Raises UsageError: there is none."""
+    tensors = tensor_outputs(original)[0]
+    kept = tuple(name for name in tensors if name not in drawn)
+    if tensors and not kept:
+        raise UsageError(
+            f"{printable(original.path)}: every output is drawn at random, and differs from run to run: there is "
+            "nothing to compare; export the model with an output that is not drawn"
+        )
+    return kept
+
+
 def _runner(
-    checkpoint: OnnxCheckpoint, constants: Mapping[str, Any], providers: tuple[str, ...], verbose: bool
+    checkpoint: OnnxCheckpoint,
+    outputs: tuple[str, ...],
+    constants: Mapping[str, Any],
+    providers: tuple[str, ...],
+    verbose: bool,
 ) -> Runner:
     with about(checkpoint.path):
         session = session_of(checkpoint, providers, verbose)
-    return Runner(
-        str(checkpoint.path), session, tensor_outputs(checkpoint)[0], _constant_feeds(checkpoint, constants)
-    )
+    return Runner(str(checkpoint.path), session, outputs, _constant_feeds(checkpoint, constants))
 
 
 def _constant_feeds(
@@ -199,8 +216,10 @@ def _size(checkpoint: OnnxCheckpoint, constants: Mapping[str, Any], data: Calibr
     return Size(prepared.parameters, checkpoint.size_bytes, multiply_adds(prepared.model))
 
 
-def _notes(original: OnnxCheckpoint) -> list[str]:
-    left = tensor_outputs(original)[1]
-    if not left:
-        return []
-    return [f"outputs that are no tensors were not compared: {one_line(', '.join(left), 200)}"]
+def _notes(original: OnnxCheckpoint, drawn: Collection[str]) -> list[str]:
+    left = {"are no tensors": tensor_outputs(original)[1], "are drawn at random": drawn}
+    return [
+        f"outputs that {why} were not compared: {one_line(', '.join(names), 200)}"
+        for why, names in left.items()
+        if names
+    ]
