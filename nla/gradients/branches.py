@@ -115,7 +115,11 @@ class Paths:
                 return math.nan
             sizes = np.abs(np.asarray(factor, np.float64))
             return float(np.max(sizes if kind == "Mul" else 1 / sizes, initial=0.0))
-        if kind == "BatchNormalization" and len(node.outputs) == 1:
+        if (
+            kind == "BatchNormalization"
+            and len(node.outputs) == 1
+            and not query.integer(node, "training_mode")
+        ):
             scale, variance = (constants.array(node.inputs[at]) for at in (1, 4))
             if scale is None or variance is None:
                 return math.nan

@@ -39,7 +39,7 @@ class Layer:
     name: str = ""
     reached: int | None = None
     """Neurons that any living point reaches, at least: all of them with biases, those of a group without, by default.
-    Fewer where layers side by side make them, one of which may read what is dead."""
+    Fewer where layers side by side make them, one of which may read what is dead, or where what follows takes some."""
 
     def __post_init__(self) -> None:
         for what in ("neurons", "fan_in", "groups", "times"):

@@ -28,6 +28,17 @@ def largest_slope(activation: Activation) -> float | None:
 
 @cache
 def _largest_slope(activation: Activation) -> float:
+    given = dict(activation.parameters)
+    if activation.name == "Clip":  # between its ends, which may lie anywhere
+        return 1.0 if given["min"] < given["max"] else 0.0
+    if activation.name == "HardSigmoid":
+        return abs(given["alpha"])
+    if activation.name == "HardSwish":  # just below z = 3
+        return 1.5
+    if activation.name == "Celu" and given["alpha"] < 0:  # e^(z/α) without end
+        return math.inf
+    if activation.name == "Swish" and given["alpha"] != 0:  # z/α·σ(z): as steep whatever α is
+        activation = Activation.named("Swish")
     z = np.linspace(-_REACH, _REACH, 4801)
     at = z[int(np.argmax(np.abs(activation.derivative(z))))]
     step = z[1] - z[0]

@@ -54,11 +54,13 @@ class Placed:
 
 @dataclass(frozen=True)
 class Uncovered:
-    """A layer of neurons of which the bounds say nothing."""
+    """A layer of neurons, or an operator that may silence them, of which the bounds say nothing."""
 
     name: str
     activation: str
+    """The operator's kind where it is none."""
     neurons: int
+    """0 where they are not known."""
     reason: str
     in_the_way: bool = False
     """True where it may silence the network and no path leads round it: no lower bound holds then."""

@@ -12,7 +12,8 @@ from nla.graph import drafts, query
 from nla.graph.weighted import Weighted
 from nla.surgery.structure import Structure
 from nla.surgery.weights.reads import goes_on
-from nla.surgery.weights.way import Dark, Inward, Layer
+from nla.surgery.weights.way import Dark, Inward, Layer, Offset
+from nla.surgery.weights.way import Factor as Factored
 from nla.theory.gradient import log10_bounds
 from nla.theory.slopes import largest_slope
 from nla.theory.spectral import SpectralNorm, convolution_overlap
@@ -147,10 +148,24 @@ class _Links:
             raise Ends(
                 f"'{names[0]}' is made of more than {_named(layer.node)}: the chain branches (a residual)."
             )
+        if any(isinstance(step, Offset | Factored) and self._repeats(step.node) for step in ways.z.steps):
+            raise Ends(f"What {_named(layer.node)} makes is repeated on the way to '{names[0]}'.")
         scale = float(np.max(np.abs(other[0].seen.slope), initial=0.0))
         if not np.isfinite(scale):
             raise Ends(f"What stands between {_named(layer.node)} and '{names[0]}' is not followed.")
         return scale, names[0]
+
+    def _repeats(self, node: ir.Node) -> bool:
+        """Whether a node spreads what it reads along axes of its constant, so that a number arrives several times."""
+        flow = self._structure.walk.flow
+        made = flow.shapes.dims(node.outputs[0])
+        for value in query.operands(node):
+            sizes = None if value in flow.constants else flow.shapes.dims(value)
+            if sizes is not None and made is not None:
+                ones = (1,) * (len(made) - len(sizes))
+                if any(size == 1 != other for size, other in zip((*ones, *sizes), made, strict=True)):
+                    return True
+        return False
 
 
 def factor_of_kept(node: ir.Node) -> float:

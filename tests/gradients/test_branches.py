@@ -119,6 +119,24 @@ def test_windows_that_are_cut_off_do_not_average_to_a_norm_of_one():
         factor_of_kept(ir.node("Pad", [None], {"mode": "edge"}))
 
 
+def test_a_chain_ends_where_a_constant_repeats_what_a_layer_makes(tmp_path):
+    """One number becomes seven: the gradient there is √7 times that of a norm of one."""
+    ones = {name: np.ones((1, 1), np.float32) for name in ("w1", "w2", "w3")}
+    found = measured(
+        """m (float[n, 1] x) => (float[n, 7, 1] y) {
+            z1 = MatMul (x, w1) a1 = Relu (z1)
+            m2 = MatMul (a1, w2) u = Unsqueeze (m2, axis) z2 = Add (u, seven) a2 = Relu (z2)
+            y3 = MatMul (a2, w3) y = Identity (y3) }""",
+        {**ones, "axis": np.array([1]), "seven": np.zeros((1, 7, 1), np.float32)},
+        tmp_path,
+        np.abs(X[:, :1]) + 1,
+    )
+    first, second, _ = found.layers
+    assert first.mean / second.mean == pytest.approx(math.sqrt(7))
+    assert first.bound is None
+    assert "repeated" in first.unbounded
+
+
 def test_nothing_is_claimed_where_a_path_is_not_understood(tmp_path):
     """A smaller tensor that is added to a larger one arrives several times; a product of two has no fixed norm."""
     for last in ("t = Mul (s, a1)", "m = ReduceMean <axes = [1]> (s) t = Add (a1, m)"):

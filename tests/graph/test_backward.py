@@ -155,6 +155,7 @@ CASES = {
     "pad, reflecting": (MAPS, 'a = Pad <mode = "reflect"> (x, pads) y = Tanh (a)'),
     "pad, repeating the edge": (MAPS, 'a = Pad <mode = "edge"> (x, pads) y = Tanh (a)'),
     "slice, every so many": (MAPS, "a = Slice (x, froms, tos, last, steps) y = Tanh (a)"),
+    "gather one of a table": (MAPS, "a = Gather <axis = 1> (x, lone) y = Tanh (a)"),
     "gather several": (MAPS, "a = Gather <axis = 2> (x, rows) b = Gather <axis = 1> (a, table) y = Tanh (b)"),
     "depth to space": (
         (2, 8, 2, 3),
@@ -190,6 +191,7 @@ WEIGHTS |= {
     "last": np.array([3, 2]),
     "steps": np.array([-2, 3]),
     "table": np.array([[1, 3], [0, 1]]),
+    "lone": np.array([[2]]),
     "scales": np.array([1, 1, 2, 1.5], np.float32),
     "wider": np.array([2, 4, 9, 4]),
     "none": np.zeros(0, np.float32),
@@ -437,6 +439,29 @@ def test_a_gradient_can_be_fed():
     np.testing.assert_allclose(got, seed @ WEIGHTS["w"], rtol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin"])
+@pytest.mark.parametrize("kept", [0, 1])
+def test_a_reduction_of_no_axes_changes_nothing(kind, kept):
+    model = made(
+        DENSE, f"y = {kind} <keepdims = {kept}, noop_with_empty_axes = 1> (x)", opset=18, kind="float"
+    )
+    x = np.random.default_rng(4).standard_normal(DENSE)
+    got = gradient_at_x(model, x, loss="mean-square")
+    np.testing.assert_allclose(got, 2 * x / 4, rtol=1e-5)
+    norm = made(
+        DENSE, f"y = ReduceL1 <keepdims = {kept}, noop_with_empty_axes = 1> (x)", opset=18, kind="float"
+    )
+    with pytest.raises(ModelError, match="reduces no axis"):
+        backward_graph(ir.from_proto(norm), ["x"], loss="sum")
+
+
+def test_a_vector_of_zeros_has_no_gradient_through_its_norm():
+    model = made(DENSE, "y = LpNormalization <axis = 1> (x)", kind="float")
+    x = np.array([[0, 0, 0, 0], [1, 0, 0, 0], [3, 4, 0, 0]], np.float32)
+    got = gradient_at_x(model, x, loss="sum")
+    np.testing.assert_allclose(got, [[0] * 4, [0, 1, 1, 1], np.array([4, -3, 25, 25]) / 125], atol=1e-6)
+
+
 def test_the_model_is_left_as_it_was():
     model = ir.from_proto(made(DENSE, "y = Gemm <transB = 1> (x, w)", kind="float"))
     before = ir.to_proto(model).SerializeToString()
@@ -461,6 +486,9 @@ def test_the_model_is_left_as_it_was():
         ('y = Einsum <equation = "ab, cd -> ac"> (x, w)', "nothing else has"),
         ("n = Tanh (x) y = Resize (m, , n)", "computed"),
         ("y = LpNormalization <p = 1> (x)", "p = 1"),
+        ("t = ReduceMean <keepdims = 0> (x) y = Pad (x, around, t)", "what it pads with"),
+        ('y = MaxPool <kernel_shape = [2, 2], dilations = [2, 2], auto_pad = "SAME_LOWER"> (m)', "auto_pad"),
+        ('y = AveragePool <kernel_shape = [2, 2], ceil_mode = 1, auto_pad = "SAME_UPPER"> (m)', "auto_pad"),
         (
             "p = AveragePool <kernel_shape = [2, 2], strides = [2, 2], pads = [1, 0, 1, 0], ceil_mode = 1> (m) "
             "y = Tanh (p)",
@@ -472,7 +500,7 @@ def test_the_model_is_left_as_it_was():
 def test_what_has_no_rule_is_refused_by_name(nodes, said):
     if "m)" in nodes or "(m" in nodes:
         nodes = f"m = Reshape (x, image) {nodes}"
-    weights = {**WEIGHTS, "image": np.array([1, 1, 3, 4]), "twos": np.array([2])}
+    weights = {**WEIGHTS, "image": np.array([1, 1, 3, 4]), "around": np.array([0, 1, 0, 1])}
     if "Conv" in nodes:
         weights["rows"] = np.array([1, 1, 3, 4])
     text_opset = 17

@@ -33,6 +33,11 @@ def test_the_steepest_slopes_are_those_of_the_errata(name, slope):
 def test_a_parametric_slope_above_1_counts():
     assert largest_slope(Activation.named("PRelu", slope_min=-0.5, slope_max=3.0)) == 3
     assert largest_slope(Activation.named("LeakyRelu", alpha=-2.0)) == 2
+    assert largest_slope(Activation.named("Clip", min=20.0, max=30.0)) == 1  # far from where one looks first
+    assert largest_slope(Activation.named("Clip", min=0.001, max=0.002)) == 1
+    assert largest_slope(Activation.named("HardSigmoid", alpha=0.001, beta=-1.0)) == 0.001
+    assert largest_slope(Activation.named("Swish", alpha=0.001)) == largest_slope(Activation.named("Swish"))
+    assert largest_slope(Activation.named("HardSwish")) == 1.5
     assert largest_slope(Activation.named("SwiGLU")) is None
 
 

@@ -119,6 +119,9 @@ def _gathered(tape: Tape, node: ir.Node, gradient: ir.Value) -> Gradients:
         )
     else:
         unsqueezed = gradient
+        if place.ndim > 1:
+            behind = tape.sizes(node, x, axis + 1)
+            unsqueezed = tape.put("Reshape", gradient, tape.integers(*[0] * axis, 1, *behind))
     pads = [0] * (2 * len(dims))
     pads[axis], pads[len(dims) + axis] = at, size - at - 1
     return (tape.padded(unsqueezed, pads, 0.0, x),)
@@ -131,6 +134,8 @@ def _padded(tape: Tape, node: ir.Node, gradient: ir.Value) -> Gradients:
     x = node.inputs[0]
     assert x is not None
     rank = len(tape.dims(node, x))
+    if tape.needs(query.operand(node, 2)):
+        raise refusal(node, "what it pads with is computed by the network itself")
     given = tape.whole_numbers(query.operand(node, 3))
     if given is None and query.operand(node, 3) is not None:
         raise refusal(node, "its axes are computed")

@@ -114,7 +114,7 @@ def _normal(
 
 
 def _lp_norm(tape: Tape, node: ir.Node, gradient: ir.Value) -> Gradients:
-    """y = x/‖x‖ along an axis: (δ - y·Σ δ·y)/‖x‖."""
+    """y = x/‖x‖ along an axis: (δ - y·Σ δ·y)/‖x‖; nothing where all are zero, as y is there."""
     x, y = node.inputs[0], node.outputs[0]
     assert x is not None
     if query.integer(node, "p", 2) != 2:
@@ -122,7 +122,8 @@ def _lp_norm(tape: Tape, node: ir.Node, gradient: ir.Value) -> Gradients:
     axes = [query.integer(node, "axis", -1) % len(tape.dims(node, x))]
     root = tape.put("Sqrt", tape.summed(tape.times(x, x), axes))
     inner = tape.put("Sub", gradient, tape.times(y, tape.summed(tape.times(gradient, y), axes)))
-    return (tape.put("Div", inner, root),)
+    zero = tape.number(0, x)
+    return (tape.where(tape.above(root, 0, x), tape.put("Div", inner, root), zero, x),)
 
 
 def _local_norm(tape: Tape, node: ir.Node, gradient: ir.Value) -> Gradients:

@@ -99,6 +99,11 @@ def _pooled(tape: Tape, node: ir.Node) -> tuple[Windows, int]:
     kernel = query.integers(node, "kernel_shape")
     if not kernel or min(kernel) < 1:
         raise refusal(node, "its windows have no size")
+    dilated = max(query.integers(node, "dilations") or (1,)) > 1
+    if query.text(node, "auto_pad", "").startswith("SAME") and (dilated or query.integer(node, "ceil_mode")):
+        raise refusal(
+            node, "it pads by auto_pad beside dilations or ceil_mode, which runtimes count differently"
+        )
     return windows(tape, node, kernel), tape.sizes(node, node.inputs[0], 1)[0]
 
 

@@ -13,6 +13,8 @@ def _reduce(tape: Tape, node: ir.Node, gradient: ir.Value) -> Gradients:
     """ReduceSum and ReduceMean: the same for every value that was summed."""
     x = node.inputs[0]
     assert x is not None
+    if _keeps_all(tape, node, x):
+        return (gradient,)
     if query.kind(node) == "ReduceMean":
         gradient = tape.put("Div", gradient, each_is_of(tape, node, x))
     if not query.integer(node, "keepdims", 1):
@@ -24,6 +26,8 @@ def _extreme(tape: Tape, node: ir.Node, gradient: ir.Value) -> Gradients:
     """ReduceMax and ReduceMin: to the value that was taken, in equal parts where several are as large."""
     x, y = node.inputs[0], node.outputs[0]
     assert x is not None
+    if _keeps_all(tape, node, x):
+        return (gradient,)
     if not query.integer(node, "keepdims", 1):
         gradient, y = (_with_ones(tape, node, value, x) for value in (gradient, y))
     over = ("Less", x, y) if query.kind(node) == "ReduceMax" else ("Greater", x, y)
@@ -65,6 +69,10 @@ def _log_of_exponentials(tape: Tape, node: ir.Node, gradient: ir.Value) -> Gradi
 
 def _kept(tape: Tape, node: ir.Node, gradient: ir.Value, x: ir.Value) -> tuple[ir.Value, ir.Value]:
     """The gradient and y, with the axes that were reduced."""
+    if _keeps_all(tape, node, x):
+        raise refusal(
+            node, "it reduces no axis (noop_with_empty_axes), which runtimes understand differently"
+        )
     if query.integer(node, "keepdims", 1):
         return gradient, node.outputs[0]
     return _with_ones(tape, node, gradient, x), _with_ones(tape, node, node.outputs[0], x)
@@ -78,13 +86,20 @@ def _with_ones(tape: Tape, node: ir.Node, gradient: ir.Value, x: ir.Value) -> ir
     return tape.put("Unsqueeze", gradient, axes=axes)
 
 
+def _keeps_all(tape: Tape, node: ir.Node, x: ir.Value) -> bool:
+    """Whether it reduces nothing: it is given no axes, and told that this means none."""
+    return bool(query.integer(node, "noop_with_empty_axes")) and not _axes(tape, node, x)
+
+
 def _axes(tape: Tape, node: ir.Node, x: ir.Value) -> list[int]:
-    """The axes that a reduction goes over, ascending."""
+    """The axes that a reduction goes over, ascending; none where it leaves all as it is."""
     rank = len(tape.dims(node, x))
     given = query.integers(node, "axes") or tape.constants.integers(query.operand(node, 1))
     if given is None and query.operand(node, 1) is not None:
         raise refusal(node, "its axes are computed")
-    return sorted(axis % rank for axis in given) if given else list(range(rank))
+    if given:
+        return sorted(axis % rank for axis in given)
+    return [] if query.integer(node, "noop_with_empty_axes") else list(range(rank))
 
 
 RULES: dict[str, Rule] = {
