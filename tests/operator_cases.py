@@ -231,6 +231,8 @@ MOVING = [
         s=f(1, 1, 2, 2),
     ),
     case("upsample", 'y = Upsample<mode="nearest">(x, s)', IMAGE, opset=9, s=f(1, 1, 2, 2)),
+    case("resize at opset 10", 'y = Resize<mode="linear">(x, s)', IMAGE, opset=10, s=f(1, 1, 2, 2)),
+    case("resize along axes", 'y = Resize<mode="linear", axes=[3]>(x, , s)', IMAGE, 18, s=np.float32([2])),
     case("identity", "y = Identity(x)"),
 ]
 
@@ -389,6 +391,28 @@ REFUSED = [
     ),
     (case("narrow", "n = Cast<to=10>(x)\n h = Cast<to=1>(n)"), "float16, which rounds"),
     (case("enlarged-smoothly", 'h = Resize<mode="linear">(x, , s)', IMAGE, s=f(1, 1, 3, 1)), "are rounded"),
+    (
+        case("along-axes", 'h = Resize<mode="linear", axes=[3]>(x, , s)', IMAGE, 18, s=np.float32([2.1])),
+        "whole elements",
+    ),
+    (
+        case(
+            "nearest-along-axes",
+            'h = Resize<mode="nearest", axes=[3]>(x, , s)',
+            IMAGE,
+            18,
+            s=np.float32([2.1]),
+        ),
+        "no repetition",
+    ),
+    (
+        case("as-many-elements", 'h = Resize<mode="linear">(x, , s)', IMAGE, s=f(1, 1, 1.1, 2)),
+        "whole elements",
+    ),
+    (
+        case("by-attribute", 'h = Upsample<mode="linear", scales=[1.0, 1.0, 1.1, 2.0]>(x)', IMAGE, 7),
+        "whole elements",
+    ),
     (case("enlarged-by-cubes", 'h = Resize<mode="cubic">(x, , s)', IMAGE, s=f(1, 1, 2, 2)), "no repetition"),
     (case("diagonal", 'h = Einsum<equation="bii->bi">(x)', "float[1,4,4] x"), "of that form"),
     (

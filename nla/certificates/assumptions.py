@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from nla.certificates.interval import Ranges
 from nla.certificates.network import Network, Target
 from nla.certificates.rounding import BRAIN, HALF
@@ -31,6 +33,11 @@ def assumptions(network: Network, known: Ranges, target: Target) -> tuple[str, .
         said.append(
             f"what a LayerNorm reads has a mean of at most {MEAN_TO_SPREAD:g} standard deviations: beyond that its"
             " rounded output may leave the set that it has in exact arithmetic"
+        )
+    if any(np.isfinite(norm.box.largest).any() for norm in norms):
+        said.append(
+            "no operator makes NaN of an input of the domain before a normalisation or a recurrent operator, whose"
+            " range is taken for known whatever it reads"
         )
     limit = _LARGEST.get(network.unit, _SINGLE_LARGEST)
     names = {name for op in before for name in (*op.inputs, op.output)} | {target.pre}

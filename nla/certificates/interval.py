@@ -13,6 +13,8 @@ import numpy as np
 from nla.certificates.network import Network
 from nla.certificates.ops.base import Op
 from nla.certificates.ops.linear import Gathering, Linear, Scale
+from nla.certificates.ops.smooth import Smooth
+from nla.certificates.ops.softmax import Softmax
 from nla.certificates.rounding import Floats
 from nla.certificates.sets import Box, Domain
 
@@ -27,7 +29,8 @@ class Ranges:
     domains: Mapping[str, Domain] = field(default_factory=dict)
     """Of the inputs and of the tensors given."""
     lost: frozenset[str] = frozenset()
-    """Tensors behind weights that are not finite: NaN lies in no box, so that nothing is proved of them."""
+    """Tensors behind weights that are not finite, or behind a function that is not defined on all that it reads: NaN
+    lies in no box, and passes a sigmoid or a softmax, so that nothing is proved of them."""
 
 
 def ranges(
@@ -50,7 +53,8 @@ def ranges(
     for op in network.ops:
         if op.output in boxes:
             continue
-        if not lost.isdisjoint(op.inputs) or not _finite(op):
+        undefined = isinstance(op, Smooth | Softmax) and not op.defined(boxes[op.inputs[0]])
+        if not lost.isdisjoint(op.inputs) or not _finite(op) or undefined:
             lost.add(op.output)
         if op.output in lost or stop():
             boxes[op.output], errors[op.output] = _unknown(network.shapes[op.output])

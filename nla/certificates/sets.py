@@ -66,8 +66,9 @@ class Box:
         return np.asarray(best + own(rows.shape[1]) * size)
 
     def meet(self, other: Box) -> Box:
-        """What lies in both: each is sound, so both are. Where rounding lets them miss each other, this box."""
-        lo, hi = np.maximum(self.lo, other.lo), np.minimum(self.hi, other.hi)
+        """What lies in both: each is sound, so both are. Where rounding lets them miss each other, this box; where the
+        other has no number (0·∞), likewise."""
+        lo, hi = np.fmax(self.lo, other.lo), np.fmin(self.hi, other.hi)
         crossed = lo > hi
         return Box(np.where(crossed, self.lo, lo), np.where(crossed, self.hi, hi))
 

@@ -1,8 +1,9 @@
 """Whether the operators that proofs lean on compute what the model computes, also of several samples fed together.
 
 A proof is of one sample, and is said to hold for each sample of a batch. So some samples are fed at once, and z of
-each is held against what the lowered operators make of that sample alone. A graph that sums over the batch, or that
-reads its size, does not agree; nor would an operator whose rule here were wrong.
+each is held against what the lowered operators make of that sample alone, and tensors that proofs begin at against
+the sets that they are said to lie in. A graph that sums over the batch, or that reads its size, does not agree; nor
+would an operator whose rule here were wrong.
 """
 
 from __future__ import annotations
@@ -59,7 +60,26 @@ def _lost(opened: Opened, targets: Sequence[Target], samples: int, verbose: bool
         return None
     known = {**values, **feeds}
     made = _made(opened.network, targets, read, known, samples)
-    return frozenset(each.site for each in targets if _differs(opened.network, each, made, known, samples))
+    outside = {name for name in names if _leaves(opened.network, name, known, samples)}
+    return frozenset(
+        each.site
+        for each in targets
+        if not outside.isdisjoint(read[each.site]) or _differs(opened.network, each, made, known, samples)
+    )
+
+
+def _leaves(network: Network, name: str, known: Mapping[str, Array], samples: int) -> bool:
+    """Whether a tensor that is said to lie in a set whatever is fed is seen outside it."""
+    part = _split(known[name], network.shapes[name], samples) if name in network.given else None
+    if part is None:
+        return False
+    x, box = np.asarray(part, np.float64), network.given[name].box
+    beyond = np.fmax(box.lo - x, x - box.hi)
+    return bool((beyond > _far(network) * np.maximum(np.abs(x), 1e-6)).any())
+
+
+def _far(network: Network) -> float:
+    return _FAR if network.unit <= SINGLE else _FAR_COARSE
 
 
 def _read(network: Network, tensor: str) -> list[str]:
@@ -141,8 +161,7 @@ def _differs(
         return True
     z = np.asarray(part, np.float64)
     seen = np.isfinite(found) & np.isfinite(z)
-    far = _FAR if network.unit <= SINGLE else _FAR_COARSE
-    return bool((np.abs(found - z)[seen] > far * np.abs(found[seen]).max(initial=1e-6)).any())
+    return bool((np.abs(found - z)[seen] > _far(network) * np.abs(found[seen]).max(initial=1e-6)).any())
 
 
 def _split(value: Array, shape: tuple[int, ...], samples: int) -> Floats | None:

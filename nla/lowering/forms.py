@@ -7,7 +7,10 @@ import onnx
 import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 
-from nla.certificates.envelopes import CLOSE
+from nla.activations import Activation
+from nla.certificates.envelopes import CLOSE, CURVES, bent
+from nla.certificates.rounding import Floats
+from nla.certificates.thresholds import plateau
 from nla.graph import query
 from nla.graph.activations import Pattern
 from nla.lowering.folded import Folded
@@ -22,13 +25,45 @@ _SAME = 2.0**-21
 def distance(pattern: Pattern, folded: Folded, opset: int) -> float | None:
     """The largest |form(z) - φ(z)| / max(|z|, 1) over points of every size; None where the form cannot be computed.
 
-    The form is a composition of few smooth functions whose only freedom is its constants, so that points tell.
+    The form is a composition of few smooth functions whose only freedom is its constants, so that points tell: also
+    those at which φ jumps or bends.
     """
     if pattern.activation is None:
         return None
+    points = np.concatenate([_POINTS, _breaks(pattern.activation)])
+    made_of = _form(pattern, folded, opset, points)
+    if made_of is None:
+        return None
+    with np.errstate(all="ignore"):
+        far = np.abs(made_of - pattern.activation.value(points))
+        worst = float((far / np.maximum(np.abs(points), 1.0)).max())
+    return worst if np.isfinite(worst) else None
+
+
+def rests(pattern: Pattern, folded: Folded, opset: int, activation: Activation, threshold: float) -> bool:
+    """Whether the form is as near to zero as φ at and below the threshold; constants that are off a little may not be.
+
+    GELU with 0.502 in place of one half rises without end to the left. Where the form cannot be computed, one of
+    straight pieces is taken for φ, for its constants were read from it.
+    """
+    points = np.append(_POINTS[threshold > _POINTS], threshold)
+    made_of = _form(pattern, folded, opset, points)
+    if made_of is None:
+        return activation.name in CURVES and bent(activation)
+    most = plateau(activation) + _SAME * np.maximum(np.abs(points), 1.0)
+    return bool((np.abs(made_of) <= most).all())
+
+
+def _breaks(activation: Activation) -> Floats:
+    curve = CURVES.get(activation.name)
+    return np.array([] if curve is None else curve.breaks(dict(activation.parameters)), np.float64)
+
+
+def _form(pattern: Pattern, folded: Folded, opset: int, points: Floats) -> Floats | None:
+    """[points] the nodes of a pattern at values of its z; None where they cannot be computed."""
     nodes = [node for node in _ordered(pattern) if query.kind(node) != "Constant"]
     made = {query.name(value) for node in nodes for value in node.outputs}
-    feeds = {query.name(pattern.z): _POINTS.copy()}
+    feeds = {query.name(pattern.z): points.copy()}
     for node in nodes:
         for value in query.operands(node):
             name = query.name(value)
@@ -39,6 +74,10 @@ def distance(pattern: Pattern, folded: Folded, opset: int) -> float | None:
                 return None
             feeds[name] = array.astype(np.float64) if array.dtype.kind == "f" else array
     protos = [ir.to_proto(node) for node in nodes]
+    for proto in protos:
+        if proto.op_type == "Transpose":  # of a list of points there is nothing to turn
+            proto.op_type = "Identity"
+            proto.ClearField("attribute")
     graph = onnx.helper.make_graph(
         protos,
         "form",
@@ -55,12 +94,7 @@ def distance(pattern: Pattern, folded: Folded, opset: int) -> float | None:
             (made_of,) = ReferenceEvaluator(model).run(None, feeds)
     except Exception:  # the reference raises what it stumbles over
         return None
-    if np.shape(made_of) != _POINTS.shape:
-        return None
-    with np.errstate(all="ignore"):
-        far = np.abs(np.asarray(made_of, np.float64) - pattern.activation.value(_POINTS))
-        worst = float((far / np.maximum(np.abs(_POINTS), 1.0)).max())
-    return worst if np.isfinite(worst) else None
+    return np.asarray(made_of, np.float64) if np.shape(made_of) == points.shape else None
 
 
 def is_same(found: float) -> bool:

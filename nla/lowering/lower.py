@@ -181,8 +181,8 @@ class _Lowering:
 
     def _norm(self, norm: WrittenOut, name: str, full: Shape) -> None:
         """Enter the set that the form's output lies in; moved there where other axes than the last are normalised."""
-        if -norm.axes[0] > len(sample(full)):
-            raise Unsound("along the axis of the samples")
+        if -norm.axes[0] > len(sample(full)) or (-norm.axes[0] == len(full) and not self._lowered.alone):
+            raise Unsound("along the axis of the samples")  # which may be one with that of the positions
         scale = np.ones(()) if norm.scale is None else self._lowered.constant(norm.scale)
         shift = np.zeros(()) if norm.shift is None else self._lowered.constant(norm.shift)
         if scale is None or shift is None:
@@ -251,6 +251,7 @@ class _Lowering:
         if threshold is None:
             raise Unsound(f"{activation.name} never rests at zero")
         assert pre is not None
+        self._check_rests(draft, activation, threshold)
         name = query.name(pre)
         if name in self._unfit:
             raise Unsound("weights before it are not finite: z may be NaN, whatever is fed")
@@ -266,6 +267,14 @@ class _Lowering:
         plain = order == tuple(range(len(full)))
         turned = None if plain else tuple(k - len(full) + len(shape) for k in order[len(full) - len(shape) :])
         return Target(site.name, name, activation, axis, site.neurons, threshold, turned)
+
+    def _check_rests(self, draft: Draft, activation: Activation, threshold: float) -> None:
+        """Raise Unsound for an activation that is written out, and is not near zero where φ is."""
+        pattern = self._patterns.get(query.name(draft.what.gate or draft.value))
+        if pattern is None or len(pattern.nodes) == 1:
+            return
+        if not forms.rests(pattern, self._constants, self._lowered.opset, activation, threshold):
+            raise Unsound(f"its {activation.name} is written out, and is not seen to rest at zero")
 
     def _shuts(self, draft: Draft) -> bool:
         """Whether a gated product is max(z, 0)·u, element by element, so that z ≤ 0 leaves nothing of it."""

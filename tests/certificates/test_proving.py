@@ -64,6 +64,7 @@ def test_neurons_on_either_side_of_a_norms_ball():
     assert list(found.method) == ["linear", "linear"]
     said = assumptions(network, ranges(network, {}), target)
     assert any("64 standard deviations" in sentence for sentence in said)
+    assert any("NaN" in sentence for sentence in said)
     uncentred = replace(network, given={"y": replace(ball, centred=False)})
     assert not any(
         "LayerNorm" in sentence for sentence in assumptions(uncentred, ranges(uncentred, {}), target)

@@ -133,3 +133,9 @@ def test_float32_layernorm_leaves_the_set_where_the_mean_swamps_the_spread():
     assert (
         run_norm("LayerNormalization", n, x) @ A.T > Normalised((n,), 1, np.ones(n), np.zeros(n), True).sup(A)
     ).any()
+
+
+def test_what_is_no_number_narrows_nothing():
+    met = Box(np.zeros(2), np.ones(2)).meet(Box(np.array([np.nan, 0.5]), np.array([0.25, np.nan])))
+    assert met.lo.tolist() == [0, 0.5]
+    assert met.hi.tolist() == [0.25, 1]

@@ -9,11 +9,14 @@ from lowering_graphs import model
 
 import nla
 from nla.certificates.ops.linear import Scale
+from nla.certificates.sets import Box
+from nla.lowering.rules.base import Lowered
 
 MEETING = {
     "summed": "t = Transpose<perm=[1,0]>(x)\n s = ReduceSum(t, axis)\n u = Transpose<perm=[1,0]>(s)\n h = Add(x, u)",
     "first": "s = Gather<axis=0>(x, first)\n h = Sub(x, s)",
     "counted": "s = Shape(x)\n n = Gather<axis=0>(s, first)\n c = Cast<to=1>(n)\n h = Mul(x, c)",
+    "placed": "p = ArgMax<axis=0>(x)\n c = Cast<to=1>(p)\n h = Add(x, c)",
     "in one row": "r = Reshape(x, row)\n s = ReduceMax<axes=[1], keepdims=1>(r)\n h = Sub(s, x)",
 }
 APART = {
@@ -57,4 +60,26 @@ def test_samples_that_are_told_apart_are_proved_of(graph, tmp_path):
 def test_a_rule_that_computes_something_else_is_noticed(tmp_path, monkeypatch):
     monkeypatch.setattr(Scale, "forward", lambda self, x: x * (0.5 * self.scale) + self.bias)
     (site,) = proved(APART["plain"], tmp_path).undecidable
+    assert "another z" in site.reason
+
+
+def test_positions_and_samples_on_one_axis_are_not_normalised_together(tmp_path):
+    """Of one sample two positions lie within 1 of their mean; of three samples six positions do not."""
+    body = (
+        "v = Reshape(x, rows)\n m = ReduceMean<axes=[0]>(v)\n d = Sub(v, m)\n q = Mul(d, d)\n"
+        " a = ReduceMean<axes=[0]>(q)\n e = Add(a, least)\n s = Sqrt(e)\n n = Div(d, s)\n"
+        " z = Gemm(n, w, b)\n y = Relu(z)"
+    )
+    arrays = {"rows": np.array([-1, 3]), "least": np.float32([1e-5]), "w": np.eye(3, dtype=np.float32)}
+    made = model(body, "float[N, 2, 3] x", **arrays, b=np.full(3, -1.5, np.float32))
+    onnx.save(made, tmp_path / "model.onnx")
+    (site,) = nla.certify(tmp_path / "model.onnx", domain="any", in_process=True).undecidable
+    assert "samples" in site.reason
+
+
+def test_a_set_that_values_leave_is_noticed(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        Lowered, "ball", lambda self, shape, *_: Box(np.full(shape, -0.1), np.full(shape, 0.1))
+    )
+    (site,) = proved(APART["normalised"], tmp_path).undecidable
     assert "another z" in site.reason

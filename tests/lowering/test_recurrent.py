@@ -123,3 +123,11 @@ def test_states_without_a_bound_have_none(node, why, tmp_path):
     network = lowered(made, tmp_path).network
     (reason,) = {why_ for site, why_ in network.reasons.items() if site == "a"}
     assert why in reason
+
+
+def test_a_cell_has_no_bound_where_its_steps_may_be_the_samples(tmp_path):
+    body = f"y, h, c = LSTM<hidden_size={WIDTH}>(x, w, r, k)"
+    made = model(body, f"float[N, 1, {READ}] x", "c", **_arrays("LSTM"))
+    given = lowered(made, tmp_path, {"x": [1, 1, READ]}).network.given
+    assert np.isinf(given["c"].box.hi).all()
+    assert (given["h"].box.hi < 1.01).all()

@@ -14,7 +14,7 @@ from nla.certificates.ops.smooth import FUNCTIONS, Smooth
 from nla.certificates.ops.steps import JUDGEMENTS, Choice, Judgement
 from nla.certificates.proving import prove
 from nla.certificates.rounding import SINGLE
-from nla.certificates.sets import Box
+from nla.certificates.sets import Box, anywhere
 
 POWERS = (2.0, 3.0, 4.0, 0.5, 1.5, -1.0, -2.0, 0.0, 1.0)
 TWO = "float[1, 4] x, float[1, 4] w"
@@ -223,3 +223,29 @@ def test_an_expanded_token_is_a_constant(tmp_path):
     (target,) = network.targets
     box = ranges(network, {"x": Box(np.zeros((2, 3)), np.ones((2, 3)))}).boxes[target.pre]
     assert box.hi[0] == pytest.approx([6, 6], rel=1e-4)
+
+
+@pytest.mark.parametrize("form", ["n = Log(x)", "n = Sqrt(x)", "n = Div(x, x)"])
+@pytest.mark.parametrize("bounded", ["h = Sigmoid(n)", "h = Clip(n, zero, one)", "h = Softmax(n)"])
+def test_what_may_be_no_number_bounds_nothing_behind_it(form, bounded, tmp_path):
+    """NaN passes a sigmoid, a clip and a softmax: z is NaN at x = -1 or 0, and no number above it is a bound."""
+    made = model(
+        f"{form}\n {bounded}\n z = Gemm(h, w, b)\n y = Relu(z)",
+        w=np.eye(4, dtype=np.float32),
+        b=np.full(4, -2, np.float32),
+        zero=np.zeros((), np.float32),
+        one=np.ones((), np.float32),
+    )
+    case_ = lowered(made, tmp_path)
+    wide, above = (Box(np.full(4, low), np.ones(4)) for low in (-1.0, 0.5))
+    assert np.isposinf(ranges(case_.network, {"x": wide}).boxes["z"].hi).all()
+    assert (ranges(case_.network, {"x": above}).boxes["z"].hi < -0.9).all()
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_a_row_that_is_masked_as_a_whole_is_no_number(left, tmp_path):
+    mask = np.where(np.arange(4) < left, 0, -np.inf).astype(np.float32).reshape(1, 4)
+    made = model("m = Add(x, c)\n s = Softmax(m)\n y = Relu(s)", c=mask)
+    network = lowered(made, tmp_path).network
+    for domain in (Box(np.zeros(4), np.ones(4)), anywhere((4,))):
+        assert np.isfinite(ranges(network, {"x": domain}).boxes["s"].hi).all() == bool(left)

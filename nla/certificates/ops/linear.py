@@ -87,6 +87,8 @@ class Linear:
         b, size = self.offset, self.offset_size
         if self.exact:
             return Box(self.apply(x.lo[None])[0] + b, self.apply(x.hi[None])[0] + b), None
+        masked = np.isneginf(b)
+        b = np.where(masked, 0.0, b)
         pos, neg = self._at_ends(x, "pos"), self._at_ends(x, "neg")
         high, above = pos[0] - neg[2] + b, pos[1] - neg[3] + size  # above, below: Σ |terms| at that corner
         low, below = pos[2] - neg[0] - b, pos[3] - neg[1] + size
@@ -95,6 +97,8 @@ class Linear:
         relative, tiny = slack(self.terms, unit, spread), self.terms * smallest(unit)
         error = relative * whole + np.where(whole > 0, tiny, 0.0)
         box = Box(-outward(low, below, relative, tiny), outward(high, above, relative, tiny))
+        if masked.any():  # also of what has no bound: every value is finite
+            box = Box(*(np.where(masked, -np.inf, end) for end in (box.lo, box.hi)))
         return box, np.broadcast_to(error, box.shape)
 
     def _at_ends(self, x: Box, part: str) -> tuple[Floats, ...]:

@@ -116,7 +116,7 @@ class InnerProducts(Bent):
         wide, tall = np.maximum(x.hi - p, p - x.lo), np.maximum(y.hi - q, q - y.lo)
         open_ = np.matmul(wide, tall)
         if self.mixing is not None:  # Σ |x - p| ≤ Σ x + Σ p
-            open_ = np.minimum(open_, (2.01 + self.mixing) * tall.max(axis=1, keepdims=True))
+            open_ = np.minimum(open_, (2.01 + 2 * self.mixing) * tall.max(axis=1, keepdims=True))
         out = context.output
         planar = open_ < (out.hi - out.lo) / 2
         held = np.where(planar, A, 0.0)

@@ -168,6 +168,11 @@ class Smooth(Bent):
             slope = FUNCTIONS[self.function].slope(x, self.power)
         return np.asarray(A * np.where(np.isfinite(slope), slope, 0.0))
 
+    def defined(self, x: Box) -> bool:
+        """Whether f is defined on all of the box: elsewhere a model makes NaN, and of 1 / 0 and what follows too."""
+        with np.errstate(all="ignore"):
+            return bool(FUNCTIONS[self.function].defined(x.lo, x.hi, self.power).all())
+
     def interval(self, *boxes: Box, unit: float) -> tuple[Box, Floats | None]:
         (x,) = boxes
         f = FUNCTIONS[self.function]

@@ -68,6 +68,10 @@ class Softmax(Bent):
     def _counted(self, x: Floats) -> int:
         return self.axis % (x.ndim - 1) + 1
 
+    def defined(self, z: Box) -> bool:
+        """Whether no group is masked as a whole, by -∞, which makes it NaN."""
+        return not bool(np.isneginf(z.hi).all(axis=self.axis).any())
+
     def interval(self, *boxes: Box, unit: float) -> tuple[Box, Floats | None]:
         """Each at its largest where it is at its upper end and all others at their lower, and the other way round.
 

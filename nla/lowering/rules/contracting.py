@@ -149,6 +149,8 @@ def _weighed(lowered: Lowered, name: str, weight: Floats, found: Terms, output: 
     """A tensor by a constant that shares only axes that are summed."""
     rows, columns = _alone(found.left, found.right, found.out), _alone(found.right, found.left, found.out)
     summed = "".join(axis for axis in found.left if axis in found.right)
+    if found.left[:1] in summed and not lowered.alone:
+        raise Unsound("along the axis of the samples")
     sizes = {**dict(zip(found.right, weight.shape, strict=True))}
     sizes.update(zip(found.left, lowered.full[name], strict=True))
     if any(

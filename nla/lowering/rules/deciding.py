@@ -32,7 +32,10 @@ def _decided(node: ir.Node, lowered: Lowered, full: Shape) -> None:
 def _placed(node: ir.Node, lowered: Lowered, full: Shape) -> None:
     """ArgMax, ArgMin: a place along the axis."""
     shape = lowered.full[lowered.known(query.operand(node, 0))]
-    last = np.asarray(shape[query.integer(node, "axis") % len(shape)] - 1.0)
+    axis = query.integer(node, "axis") % len(shape)
+    if axis == 0 and not lowered.alone:
+        raise Unsound("along the axis of the samples")
+    last = np.asarray(shape[axis] - 1.0)
     _between(node, lowered, full, np.zeros(()), last)
 
 

@@ -25,6 +25,9 @@ def _resized(node: ir.Node, lowered: Lowered, full: Shape) -> None:
         raise Unsound("that is no interpolation between neighbours alone")
     source, output = lowered.known(query.operand(node, 0)), query.name(node.outputs[0])
     shape = lowered.full[source]
+    given = moving.factors(node, lowered, len(shape))
+    if given is not None and not np.array_equal(given * np.asarray(shape), full):
+        raise Unsound("by a factor that does not give whole elements")
     changed = [axis for axis, (new, old) in enumerate(zip(full, shape, strict=True)) if new != old]
     if not changed:
         lowered.gather(source, output, lowered.places(source))
@@ -33,18 +36,15 @@ def _resized(node: ir.Node, lowered: Lowered, full: Shape) -> None:
         raise Unsound("along the axis of the samples")
     for axis in changed:
         made = output if axis == changed[-1] else f"{output}\0{axis}"
-        matrix = _matrix(_places(node, lowered, axis, full[axis], shape[axis], len(shape)), shape[axis])
+        matrix = _matrix(_places(node, lowered.opset, full[axis], shape[axis]), shape[axis])
         source = lowered.weigh(source, made, matrix, None, axis)
 
 
-def _places(node: ir.Node, lowered: Lowered, axis: int, new: int, old: int, rank: int) -> Floats:
+def _places(node: ir.Node, opset: int, new: int, old: int) -> Floats:
     """[new] where each element lies between the old ones, inside them. Raises Unsound."""
     how = query.text(node, "coordinate_transformation_mode") or "half_pixel"
-    how = "asymmetric" if node.op_type == "Upsample" else how
+    how = "asymmetric" if node.op_type == "Upsample" or opset < moving.WITH_ROI else how
     scale = new / old
-    given = lowered.constants.array(query.operand(node, 1 if node.op_type == "Upsample" else 2))
-    if given is not None and given.size == rank and float(given.ravel()[axis]) != scale:
-        raise Unsound("by a factor that does not give whole elements")
     at = np.arange(new, dtype=np.float64)
     if how == "align_corners":
         places = at * (old - 1) / max(new - 1, 1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from nla.certificates.rounding import Floats
 from nla.certificates.sets import Box
 from nla.graph import query
 from nla.lowering.folded import alone
@@ -113,10 +114,25 @@ def _enlarged(node: ir.Node, lowered: Lowered, full: Shape) -> None:
 
 def _whole(node: ir.Node, lowered: Lowered, shape: Shape, full: Shape) -> bool:
     """Whether the factors themselves are whole: 2.1 makes six of three elements, and repeats them otherwise."""
-    given = [lowered.constant(query.operand(node, k)) for k in (1, 2)]
-    given.append(np.array(query.reals(node, "scales") or ()))
-    scales = [each for each in given if each is not None and each.size == len(full)]
-    return all(np.array_equal(each * np.asarray(shape), full) for each in scales)
+    given = factors(node, lowered, len(shape))
+    return given is None or np.array_equal(given * np.asarray(shape), full)
+
+
+def factors(node: ir.Node, lowered: Lowered, rank: int) -> Floats | None:
+    """[rank] the factors that a Resize or an Upsample is given; None where it is given sizes. Raises Unsound."""
+    value = query.operand(node, 2 if node.op_type == "Resize" and lowered.opset >= WITH_ROI else 1)
+    held = np.array(query.reals(node, "scales") or ()) if value is None else lowered.constant(value)
+    if held is None:
+        raise Unsound("by factors that vary")
+    if not held.size:
+        return None
+    made, axes = np.ones(rank), query.integers(node, "axes")
+    made[list(range(rank) if axes is None else axes)] = held.ravel()
+    return made
+
+
+WITH_ROI = 11
+"""The opset from which Resize has its factors as the third operand, and says how places are counted."""
 
 
 _REPEATS = (

@@ -25,7 +25,7 @@ def _layer(node: ir.Node, lowered: Lowered, full: Shape) -> None:
     )  # beyond the scale an RMSNorm has another operand
     axis = -1 if node.op_type in _FIRST else query.integer(node, "axis", -1)
     axes = -axis if axis < 0 else len(full) - axis
-    if not 0 < axes <= len(sample(full)):
+    if not 0 < axes <= len(sample(full)) or (axes == len(full) and not lowered.alone):
         raise Unsound("along the axis of the samples")
     inner = full[len(full) - axes :]
     g = np.ones(inner) if scale is None else lowered.constant(scale)

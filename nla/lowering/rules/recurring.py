@@ -44,7 +44,10 @@ def _recurrent(node: ir.Node, lowered: Lowered, full: Shape) -> None:
     if not np.isfinite(first):
         raise Unsound("whose first state varies")
     state = (batch, sides, width) if late else (sides, batch, width)
-    ends = [max(1.0, first), max(1.0, first), _largest(node, lowered, 6) + steps]
+    grown = _largest(node, lowered, 6) + steps
+    if steps == 1 and not late and not lowered.alone:
+        grown = float("inf")  # the axis of the steps may be that of the samples
+    ends = [max(1.0, first), max(1.0, first), grown]
     sizes = [(batch, steps, sides, width) if late else (steps, sides, batch, width), state, state]
     for value, size, end in zip(node.outputs, sizes, ends, strict=False):
         if value.name:
