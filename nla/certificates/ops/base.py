@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from nla.certificates.rounding import Floats
+from nla.certificates.envelopes import Lines
+from nla.certificates.rounding import Floats, own, summed_product
 from nla.certificates.sets import Box
 
 
@@ -77,3 +79,23 @@ def rounding_cost(A: Floats, error: Floats | None) -> Floats:
         return np.asarray(rows @ each)
     unbounded = (rows[:, ~np.isfinite(each)] > 0).any(axis=1)
     return np.where(unbounded, np.inf, rows @ np.where(np.isfinite(each), each, 0.0))
+
+
+def between_lines(A: Floats, found: Lines, context: Context) -> Back:
+    """The bound of A·f(x) where f lies between two lines, element by element: above where A is positive, else below."""
+    (x,) = context.inputs
+    above, below = np.maximum(A, 0), np.minimum(A, 0)
+    part = above * found.upper_slope + below * found.lower_slope
+    reach = np.where(np.isfinite(x.largest), x.largest, 0.0)
+    size = np.maximum(np.abs(found.upper_slope), np.abs(found.lower_slope)) * reach
+    over, under = found.upper_offset, found.lower_offset
+    offsets = summed_product(above, over) + summed_product(below, under)
+    terms = summed_product(above, np.abs(over)) - summed_product(below, np.abs(under))
+    constant = offsets + own(x.lo.size) * (summed_product(above - below, size) + terms)
+    return Back((part,), constant + rounding_cost(A, context.error))
+
+
+def lifted(values: Sequence[Floats]) -> list[Floats]:
+    """[rows, *shape] values with axes of size one after the rows, so that shapes broadcast sample by sample."""
+    rank = max(value.ndim for value in values)
+    return [value.reshape(len(value), *(1,) * (rank - value.ndim), *value.shape[1:]) for value in values]

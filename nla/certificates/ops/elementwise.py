@@ -8,8 +8,8 @@ import numpy as np
 
 from nla.activations import Activation
 from nla.certificates import envelopes
-from nla.certificates.ops.base import Back, Bent, Context, rounding_cost
-from nla.certificates.rounding import Floats, own, summed_product
+from nla.certificates.ops.base import Back, Bent, Context, between_lines
+from nla.certificates.rounding import Floats
 from nla.certificates.sets import Box
 
 
@@ -40,14 +40,5 @@ class Activate(Bent):
         return Box(np.maximum(lo, 0.0) if self.activation.nonnegative else lo, hi), error
 
     def back(self, A: Floats, context: Context) -> Back | None:
-        z = context.inputs[0]
-        found = envelopes.lines(self.activation, z, lower=context.slopes)
-        above, below = np.maximum(A, 0), np.minimum(A, 0)
-        part = above * found.upper_slope + below * found.lower_slope
-        reach = np.where(np.isfinite(z.largest), z.largest, 0.0)
-        size = np.maximum(np.abs(found.upper_slope), np.abs(found.lower_slope)) * reach
-        over, under = found.upper_offset, found.lower_offset
-        offsets = summed_product(above, over) + summed_product(below, under)
-        terms = summed_product(above, np.abs(over)) - summed_product(below, np.abs(under))
-        constant = offsets + own(z.lo.size) * (summed_product(above - below, size) + terms)
-        return Back((part,), constant + rounding_cost(A, context.error))
+        found = envelopes.lines(self.activation, context.inputs[0], lower=context.slopes)
+        return between_lines(A, found, context)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nla.certificates.ops.base import Back, Bent, Context, rounding_cost
+from nla.certificates.ops.base import Back, Bent, Context, lifted, rounding_cost
 from nla.certificates.ops.linear import summed
 from nla.certificates.rounding import Floats, own, slack, smallest, times
 from nla.certificates.sets import Box
@@ -27,7 +27,7 @@ class Sum:
         return np.broadcast_shapes(*inputs)
 
     def forward(self, *values: Floats) -> Floats:
-        x, y = _lifted(values)
+        x, y = lifted(values)
         return np.asarray(x + self.sign * y)
 
     def interval(self, *boxes: Box, unit: float) -> tuple[Box, Floats | None]:
@@ -45,12 +45,6 @@ class Sum:
         x, y = context.inputs
         parts = summed(A, x.shape), self.sign * summed(A, y.shape)
         return Back(parts, rounding_cost(A, context.error))
-
-
-def _lifted(values: tuple[Floats, ...]) -> list[Floats]:
-    """[rows, *shape] values with axes of size one after the rows, so that shapes broadcast sample by sample."""
-    rank = max(value.ndim for value in values)
-    return [value.reshape(len(value), *(1,) * (rank - value.ndim), *value.shape[1:]) for value in values]
 
 
 @dataclass(frozen=True)
@@ -89,7 +83,7 @@ class Product(Bent):
         return np.broadcast_shapes(*inputs)
 
     def forward(self, *values: Floats) -> Floats:
-        x, y = _lifted(values)
+        x, y = lifted(values)
         return np.asarray(x * y)
 
     def interval(self, *boxes: Box, unit: float) -> tuple[Box, Floats | None]:

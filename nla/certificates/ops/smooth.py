@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from nla.certificates.envelopes import STRAYS, Lines
-from nla.certificates.ops.base import Back, Bent, Context, rounding_cost
-from nla.certificates.rounding import Floats, own, smallest, summed_product
+from nla.certificates.ops.base import Back, Bent, Context, between_lines
+from nla.certificates.rounding import Floats, smallest
 from nla.certificates.sets import Box
 
 _GRID = 33
@@ -194,17 +194,7 @@ class Smooth(Bent):
         ), error
 
     def back(self, A: Floats, context: Context) -> Back | None:
-        (x,) = context.inputs
-        found = self._lines(x)
-        above, below = np.maximum(A, 0), np.minimum(A, 0)
-        part = above * found.upper_slope + below * found.lower_slope
-        reach = np.where(np.isfinite(x.largest), x.largest, 0.0)
-        size = np.maximum(np.abs(found.upper_slope), np.abs(found.lower_slope)) * reach
-        over, under = found.upper_offset, found.lower_offset
-        offsets = summed_product(above, over) + summed_product(below, under)
-        terms = summed_product(above, np.abs(over)) - summed_product(below, np.abs(under))
-        constant = offsets + own(x.lo.size) * (summed_product(above - below, size) + terms)
-        return Back((part,), constant + rounding_cost(A, context.error))
+        return between_lines(A, self._lines(context.inputs[0]), context)
 
     def _lines(self, x: Box) -> Lines:
         """Of the slopes tried (the chord's, tangents', zero) those whose lines are tightest at the middle."""

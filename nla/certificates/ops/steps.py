@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nla.certificates.ops.base import Back, Context, rounding_cost
+from nla.certificates.ops.base import Back, Context, lifted, rounding_cost
 from nla.certificates.ops.linear import summed
 from nla.certificates.rounding import Floats, own, summed_product
 from nla.certificates.sets import Box
@@ -99,7 +99,7 @@ class Judgement:
         return np.broadcast_shapes(*inputs)
 
     def forward(self, *values: Floats) -> Floats:
-        return np.asarray(JUDGEMENTS[self.kind][0](*_lifted(values)), np.float64)
+        return np.asarray(JUDGEMENTS[self.kind][0](*lifted(values)), np.float64)
 
     def interval(self, *boxes: Box, unit: float) -> tuple[Box, Floats | None]:
         surely, maybe = JUDGEMENTS[self.kind][1](*boxes)
@@ -122,7 +122,7 @@ class Choice:
         return np.broadcast_shapes(*inputs)
 
     def forward(self, *values: Floats) -> Floats:
-        chosen, x, y = _lifted(values)
+        chosen, x, y = lifted(values)
         return np.where(chosen > 0, x, y)
 
     def interval(self, *boxes: Box, unit: float) -> tuple[Box, Floats | None]:
@@ -134,7 +134,7 @@ class Choice:
 
     def gradient(self, A: Floats, *values: Floats) -> tuple[Floats, ...]:
         """What A reads of the condition (nothing), of x and of y."""
-        chosen, x, y = _lifted(values)
+        chosen, x, y = lifted(values)
         parts = np.where(chosen > 0, A, 0.0), np.where(chosen > 0, 0.0, A)
         made = (summed(part, value.shape[1:]) for part, value in zip(parts, (x, y), strict=True))
         return (
@@ -159,9 +159,3 @@ class Choice:
             summed(np.where(never, A, 0.0), y.shape),
         )
         return Back(parts, constant)
-
-
-def _lifted(values: tuple[Floats, ...]) -> list[Floats]:
-    """[rows, *shape] values with axes of size one after the rows, so that shapes broadcast sample by sample."""
-    rank = max(value.ndim for value in values)
-    return [value.reshape(len(value), *(1,) * (rank - value.ndim), *value.shape[1:]) for value in values]

@@ -11,6 +11,7 @@ from nla.certificates.ops.smooth import Smooth
 from nla.certificates.ops.steps import Step
 from nla.certificates.rounding import BRAIN, HALF
 from nla.graph import query
+from nla.graph.activations.single import is_real
 from nla.lowering.rules.base import Lowered, Shape, Unsound, sample
 
 _WIDER = (
@@ -66,7 +67,7 @@ def _multiplied(node: ir.Node, lowered: Lowered, full: Shape) -> None:
 
 def _divided(node: ir.Node, lowered: Lowered, full: Shape) -> None:
     value, output = query.operand(node, 0), query.name(node.outputs[0])
-    if not _real(node.outputs[0]):
+    if not is_real(node.outputs[0]):
         raise Unsound("of whole numbers, which rounds")
     by = lowered.constant(query.operand(node, 1))
     if by is None:
@@ -128,10 +129,6 @@ def _concat(node: ir.Node, lowered: Lowered, full: Shape) -> None:
 def _kind(node: ir.Node) -> ir.DataType | None:
     value = query.operand(node, 0)
     return None if value is None else value.dtype
-
-
-def _real(value: ir.Value) -> bool:
-    return value.dtype is None or value.dtype.is_floating_point()
 
 
 def _cast(node: ir.Node, lowered: Lowered, full: Shape) -> None:
