@@ -17,7 +17,7 @@ from nla.checkpoint.onnx_file import open_onnx
 from nla.errors import ModelError, NlaError
 from nla.graph.loading import count_parameters, load
 
-MODELS = Path("/work/shared/models")
+MODELS = Path(__file__).resolve().parents[3] / "shared" / "models"
 REAL = sorted(MODELS.rglob("*.onnx"))
 SHAPE = (3, 5)
 
