@@ -32,7 +32,7 @@ _FAR, _FAR_COARSE = 0.02, 0.25
 def agreeing(opened: Opened, wanted: Sequence[str], *, verbose: bool = False) -> Opened:
     """Without the sites, of those wanted, whose z is another than the proofs take it for; with the reason."""
     targets = [each for each in opened.network.targets if each.site in wanted]
-    free = any(each.shape is not None and not isinstance(each.shape[0], int) for each in _batched(opened))
+    free = any(each.shape and not isinstance(each.shape[0], int) for each in opened.declared)
     lost = _lost(opened, targets, _SAMPLES, verbose) if free and targets else None
     why = "samples that are fed together meet before it: a proof is of one sample"
     if targets and (lost is None or lost):
@@ -44,10 +44,6 @@ def agreeing(opened: Opened, wanted: Sequence[str], *, verbose: bool = False) ->
         network = replace(opened.network, targets=left, reasons={**opened.network.reasons, **reasons})
         return replace(opened, network=network)
     return opened
-
-
-def _batched(opened: Opened) -> list[Any]:
-    return [each for each in opened.declared if each.shape]
 
 
 def _lost(opened: Opened, targets: Sequence[Target], samples: int, verbose: bool) -> frozenset[str] | None:

@@ -19,6 +19,9 @@ RANDOM = frozenset(
 )
 """Operators whose output differs from run to run."""
 
+UNREAD = frozenset((*SIZES, "ConstantOfShape", "RandomNormalLike", "RandomUniformLike", "EyeLike"))
+"""Operators whose output does not depend on the values that they are given."""
+
 
 def kind(node: ir.Node) -> str:
     """The operator's name, with its domain unless that is ONNX's own: `Relu`, `com.microsoft.Gelu`."""

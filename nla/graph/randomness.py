@@ -6,16 +6,13 @@ import onnx_ir as ir
 
 from nla.graph import query
 
-_UNREAD = frozenset((*query.SIZES, "RandomNormalLike", "RandomUniformLike", "ConstantOfShape", "EyeLike"))
-"""Operators that do not read the values of what they are given."""
-
 
 def drawn_outputs(graph: ir.Graph) -> tuple[str, ...]:
     """Names of the outputs in which an operator that draws numbers has a part, one within a body included."""
     drawn: set[ir.Value] = set()
     for node in query.in_order(graph):
         read = query.captured(node) if query.is_control_flow(node) else query.operands(node)
-        inherits = query.kind(node) not in _UNREAD and any(value in drawn for value in read)
+        inherits = query.kind(node) not in query.UNREAD and any(value in drawn for value in read)
         if inherits or any(map(_draws, (node, *query.inner_nodes(node)))):
             drawn.update(node.outputs)
     return tuple(query.name(value) for value in graph.outputs if value in drawn)

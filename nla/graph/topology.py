@@ -10,9 +10,6 @@ import onnx_ir as ir
 from nla.graph import query
 from nla.graph.constants import Constants
 
-_NO_DATA = ("Shape", "Size", "ConstantOfShape", "RandomNormalLike", "RandomUniformLike", "EyeLike")
-"""Operators whose output does not depend on their input's values."""
-
 
 def bottlenecks(graph: ir.Graph, nodes: Sequence[ir.Node], constants: Constants) -> set[ir.Node]:
     """The nodes that lie on every path from an input to an output of the graph.
@@ -33,7 +30,7 @@ def bottlenecks(graph: ir.Graph, nodes: Sequence[ir.Node], constants: Constants)
 
     for node, at in position.items():
         for value in query.captured(node) if query.is_control_flow(node) else query.operands(node):
-            if query.kind(node) in _NO_DATA:
+            if query.kind(node) in query.UNREAD:
                 continue
             maker = value.producer()
             if maker is not None and maker in position:
@@ -55,7 +52,7 @@ def _reached(nodes: Sequence[ir.Node], constants: Constants) -> set[ir.Node]:
     """Nodes whose values depend on those of an input."""
     reached: set[ir.Node] = set()
     for node in nodes:
-        if query.kind(node) in _NO_DATA:
+        if query.kind(node) in query.UNREAD:
             continue
         for value in query.captured(node) if query.is_control_flow(node) else query.operands(node):
             maker = value.producer()
@@ -69,7 +66,7 @@ def _useful(graph: ir.Graph, nodes: Sequence[ir.Node], place: dict[ir.Node, int]
     """Nodes on whose values an output depends."""
     useful = {maker for value in graph.outputs if (maker := value.producer()) is not None}
     for node in reversed(nodes):
-        if node not in useful or query.kind(node) in _NO_DATA:
+        if node not in useful or query.kind(node) in query.UNREAD:
             continue
         for value in query.captured(node) if query.is_control_flow(node) else query.operands(node):
             maker = value.producer()

@@ -38,33 +38,15 @@ from nla.surgery.weights.inward import inward
 from nla.surgery.weights.way import Dark, Norm, Offset, layers
 from nla.theory.layers import Layer
 from nla.theory.trainability import Placed, Uncovered
+from nla.weights.signs import NEVER_ZERO, Signs
 
 Report = Callable[[dict[str, Any]], None]
 
-_NO_DATA = frozenset(
-    ("Shape", "Size", "ConstantOfShape", "RandomNormalLike", "RandomUniformLike", "EyeLike", "Range")
-)
+_NO_DATA = query.UNREAD | {"Range"}
 _BESIDE = frozenset(("Add", "Sub", "Sum", "Mean", "Max", "Concat"))
 """Operators whose output depends on the data while one operand does; Max where no operand is negative."""
 _TAKING = frozenset(("Split", "Slice", "Gather"))
 """Operators that may hand on some channels only."""
-_NEVER_NEGATIVE = frozenset(
-    ("Relu", "Sigmoid", "HardSigmoid", "Softmax", "Softplus", "Abs", "Exp", "Sqrt", "Not", "Equal", "OneHot")
-)
-_NEVER_ZERO = frozenset(("Sigmoid", "Softmax", "Softplus", "Exp"))
-"""Operators that make what is above zero, whatever they read: as factors they silence nothing."""
-_MOVING = frozenset(
-    ("Identity", "Dropout", "Cast", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Expand")
-)
-_SIGN_KEEPING = frozenset(
-    (
-        *_MOVING,
-        *("Tile", "Slice", "Split", "Gather", "Concat", "MaxPool", "GlobalMaxPool", "AveragePool"),
-        *("GlobalAveragePool", "ReduceMean", "ReduceMax", "ReduceSum", "Add", "Sum", "Mul", "Max"),
-        *("Mean", "Relu", "DepthToSpace", "SpaceToDepth", "QuantizeLinear", "DequantizeLinear"),
-    )
-)
-"""Operators that make nothing negative of operands none of which is."""
 
 
 @dataclass(frozen=True)
@@ -157,12 +139,9 @@ class Rectifiers:
     def __init__(self, structure: Structure, non_negative: bool, bias: bool) -> None:
         self._structure = structure
         self._bias = bias
-        self._data_non_negative = non_negative
-        self._positive: set[ir.Value] = set()
-        self._never_zero: set[ir.Value] = set()
         walk = structure.walk
         self._patterns = recognise(walk.nodes, walk.flow.constants)
-        self._find_signs()
+        self._signs = Signs(walk, self._patterns, non_negative)
         self._parts = self._smallest_parts()
         self._silencers = dict(self._find_silencers())
 
@@ -286,14 +265,14 @@ class Rectifiers:
         value, node = step.seen.value, step.seen.value.producer()
         if not (step.seen.slope >= 0).all():
             return False
-        if value in self._positive:
+        if value in self._signs.never_negative:
             return True
         flow = self._structure.walk.flow  # a sum: of its operands those without channels were not followed
         return (
             node is not None
             and query.kind(node) in ("Add", "Sum")
             and all(
-                operand in self._positive
+                operand in self._signs.never_negative
                 for operand in query.operands(node)
                 if operand not in flow.constants and flow.channels(operand) is None
             )
@@ -315,52 +294,10 @@ class Rectifiers:
         if skip:
             return "a skip connection is added to its pre-activations"
         for each in made:
-            if each.data not in self._positive:
+            if each.data not in self._signs.never_negative:
                 data = each.data.is_graph_input()
                 return "it reads data of both signs" if data else "it reads values of both signs"
         return ""
-
-    # --- signs
-
-    def _find_signs(self) -> None:
-        walk = self._structure.walk
-        if self._data_non_negative:
-            self._positive.update(walk.graph.inputs)
-        seen = {value: found.activation for value, found in self._patterns.items() if not found.tentative}
-        sites = {**seen, **{draft.value: draft.what.activation for draft in walk.drafts}}
-        for node in walk.nodes:
-            kind = query.kind(node)
-            read = query.operands(node)[: 1 if kind in _MOVING else None]
-            kept = kind in _SIGN_KEEPING and all(map(self._is_positive, read))
-            for value in node.outputs:
-                activation = sites.get(value)
-                positive = activation.nonnegative if activation else kept or kind in _NEVER_NEGATIVE
-                if positive:
-                    self._positive.add(value)
-            if kind in _NEVER_ZERO or self._stays_off_zero(node):
-                self._never_zero.update(node.outputs)
-
-    def _stays_off_zero(self, node: ir.Node) -> bool:
-        """Whether what a node makes is nowhere zero because of what it reads: γ/√(variance + ε)."""
-        kind, read = query.kind(node), query.operands(node)
-        above = [value in self._never_zero or self._is_constant_without_zeros(value) for value in read]
-        if kind in ("Add", "Sum"):
-            return any(above) and all(map(self._is_positive, read))
-        first = kind in _MOVING or kind in ("Sqrt", "Reciprocal", "Pow")
-        return bool(above) and (above[0] if first else kind in ("Div", "Mul") and all(above))
-
-    def _is_constant_without_zeros(self, value: ir.Value) -> bool:
-        constant = self._structure.walk.flow.constants.array(value)
-        return constant is not None and constant.dtype.kind == "f" and bool((constant != 0).all())
-
-    def _is_positive(self, value: ir.Value) -> bool:
-        """Whether a tensor is never negative; shapes, axes and other whole numbers count as such."""
-        if value in self._positive:
-            return True
-        constant = self._structure.walk.flow.constants.array(value)
-        if constant is None or constant.dtype.kind not in "iufb":
-            return False
-        return constant.dtype.kind != "f" or bool((constant >= 0).all())
 
     # --- what may silence without being a layer
 
@@ -390,7 +327,7 @@ class Rectifiers:
             kind = query.kind(node)
             read = query.captured(node) if query.is_control_flow(node) else query.operands(node)
             data = [value for value in dict.fromkeys(read) if value not in walk.flow.constants]
-            holes = [value for value in data if value in holed and value not in self._never_zero]
+            holes = [value for value in data if value in holed and value not in self._signs.never_zero]
             for value in node.outputs:
                 pattern, activation = patterns.get(value), sites.get(value)
                 if pattern is not None and not pattern.tentative:
@@ -407,7 +344,7 @@ class Rectifiers:
         """Whether an activation may make zeros of what lives."""
         if activation is None:
             return True
-        return activation.reaches_zero and not (rectifies(activation) and z in self._positive)
+        return activation.reaches_zero and not (rectifies(activation) and z in self._signs.never_negative)
 
     def _meets_holes(self, node: ir.Node, holes: Sequence[ir.Value]) -> bool:
         """Whether operands meet so that all must live at one place, several of which may be zero at some."""
@@ -419,7 +356,7 @@ class Rectifiers:
     ) -> bool:
         """Whether the result of a node may be zero at single places, for its operands `holes` may be."""
         kind, walk = query.kind(node), self._structure.walk
-        if kind in _NO_DATA or kind in _NEVER_ZERO:
+        if kind in _NO_DATA or kind in NEVER_ZERO:
             return False
         if node in walk.layers:
             return bool(holes) and (walk.layers[node].groups > 1 or walk.layers[node].spatial)
@@ -432,7 +369,9 @@ class Rectifiers:
     def _beside(self, node: ir.Node) -> bool:
         """Whether one living operand is enough."""
         kind = query.kind(node)
-        return kind in _BESIDE and (kind != "Max" or all(map(self._is_positive, query.operands(node))))
+        return kind in _BESIDE and (
+            kind != "Max" or all(map(self._signs.is_never_negative, query.operands(node)))
+        )
 
     # --- paths
 
@@ -471,7 +410,7 @@ class Rectifiers:
         read = query.operands(node)
         if query.kind(node) == "Div" and read[0] not in self._structure.walk.flow.constants:
             return read[:1]  # a divisor that is zero makes no zero
-        factors = [value for value in read if value not in self._never_zero]
+        factors = [value for value in read if value not in self._signs.never_zero]
         data = [value for value in factors if value not in self._structure.walk.flow.constants]
         return factors if query.kind(node) in ("Mul", "Div") and data else read
 
